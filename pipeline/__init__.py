@@ -1,0 +1,1 @@
+"""The program: command line, options, the graph. Nobody imports it."""

@@ -1,0 +1,1 @@
+"""Shapes of data: event, connector, limits, dead letter, report, event catalogue."""

@@ -1,0 +1,45 @@
+"""Installs `currents`: the folders that workers run, and nothing else."""
+
+from setuptools import find_packages, setup
+
+SHIPPED = ["pipeline", "transforms", "runtime", "sinks", "schemas"]
+
+setup(
+    name="currents-pipeline",
+    version="0.1.0",
+    description="Exports engagement events from Pub/Sub to partners, and loses none of them.",
+    python_requires=">=3.10",
+    packages=find_packages(include=[name for top in SHIPPED for name in (top, f"{top}.*")]),
+    package_data={name: ["py.typed", "*.json"] for name in SHIPPED},
+    install_requires=[
+        "apache-beam[gcp]>=2.77,<2.78",
+        "click>=8.1,<9",
+        "fastavro>=1.9,<2",
+        "fsspec>=2024.6",
+        "gcsfs>=2024.6",
+        "google-cloud-pubsub>=2.21,<3",
+        "google-cloud-secret-manager>=2.20,<3",
+        "msgspec>=0.19,<1",
+        "PyYAML>=6,<7",
+        "requests>=2.32,<3",
+        "rich>=13,<16",
+        "typing_extensions>=4.10",
+        "urllib3>=2,<3",
+    ],
+    extras_require={
+        "sandbox": ["aiohttp>=3.10,<4", "grpcio>=1.62"],
+        "dev": [
+            "aiohttp>=3.10,<4",
+            "grpcio>=1.62",
+            "hypothesis>=6.100",
+            "import-linter>=2.1",
+            "mypy>=1.15",
+            "pytest>=8.3",
+            "ruff>=0.14",
+            "types-PyYAML",
+            "types-protobuf",
+            "types-requests",
+        ],
+    },
+    entry_points={"console_scripts": ["currents=pipeline.cli:main"]},
+)
