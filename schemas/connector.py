@@ -1,0 +1,127 @@
+"""A connector as the connectors file describes it: the settings that every kind takes.
+
+What one kind takes besides stands in its sink's file, in a subclass of `Connector`.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from schemas.secret import SecretRef, is_reference
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+class Seconds(float):
+    """A length of time: a number of seconds, or a text such as `10 s`, `5 min`, `48h`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> "Seconds":
+        """Raises ValueError for anything that is no length of time of zero or more."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            number, unit = float(value), "s"
+        else:
+            text = str(value).strip()
+            unit = text.lstrip("0123456789. ")
+            number = _number(text[: len(text) - len(unit)], value)
+        if unit not in _UNITS or not 0 <= number < float("inf"):
+            raise ValueError(f"a length of time is 10, '10 s', '5 min' or '48h'; found {value!r}")
+        return cls(number * _UNITS[unit])
+
+
+def _number(text: str, whole: object) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"a length of time is 10, '10 s', '5 min' or '48h'; found {whole!r}"
+        ) from None
+
+
+class Url(str):
+    """An absolute URL, or the reference of a secret that holds one."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> "Url":
+        """Raises ValueError for anything else."""
+        if isinstance(value, str) and (
+            is_reference(value) or value.startswith(("https://", "http://"))
+        ):
+            return cls(value)
+        raise ValueError("a URL starts with https://, or is a secret's reference")
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether this is a reference and not yet the URL."""
+        return is_reference(self)
+
+
+class Redact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fields, by name wherever they stand, whose values no partner may see."""
+
+    remove: list[str] = []
+    """Replaced by the text `[REDACTED]`."""
+    hash: list[str] = []
+    """Replaced by the SHA-256 of the value, in hexadecimal."""
+
+
+class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One configured route to a partner. Times are in seconds, sizes in bytes."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,63}$")]
+    kind: str
+    enabled: bool = True
+    paused: bool = False
+    contact: str | None = None
+    app_group_ids: list[str] | None = None
+    events: list[str] | None = None
+    app_ids: list[str] | None = None
+    redact: Redact | None = None
+    unnamed_events: Literal["skip", "raw"] = "skip"
+    batch_window: Seconds | None = None
+    max_events: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_request_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+    shards: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    timeout: Seconds | None = None
+    endpoint: Url | None = None
+    allow_duplicate: bool = False
+
+    def identity(self) -> str | None:
+        """What two connectors must not share, or None where sharing is harmless."""
+        return None
+
+
+def decode_hook(expected: type, value: Any) -> Any:
+    """Build our own types while msgspec converts a connectors file."""
+    if expected in (Seconds, Url, SecretRef):
+        return expected.parse(value)
+    raise NotImplementedError(expected)
+
+
+def schema_hook(ours: type) -> dict[str, Any]:
+    """Describe our own types in JSON Schema."""
+    if ours is Seconds:
+        return {"type": ["number", "string"], "description": str(Seconds.__doc__)}
+    if ours is Url:
+        return {"type": "string", "description": str(Url.__doc__)}
+    if ours is SecretRef:
+        return {"type": "string", "pattern": "^(env|file|gcp-secret):"}
+    raise NotImplementedError(ours)
+
+
+def secret_references(settings: object) -> list[str]:
+    """Every secret reference that stands in a connector's settings, nested ones included."""
+    if isinstance(settings, msgspec.Struct):
+        return secret_references([getattr(settings, name) for name in settings.__struct_fields__])
+    if isinstance(settings, dict):
+        return secret_references(list(settings.values()))
+    if isinstance(settings, list):
+        return [reference for item in settings for reference in secret_references(item)]
+    if isinstance(settings, SecretRef) or (isinstance(settings, Url) and settings.is_secret):
+        return [str(settings)]
+    return []

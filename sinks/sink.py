@@ -1,0 +1,207 @@
+"""The contract of a sink: what the pipeline asks of the code that knows one partner.
+
+A sink is pure: it turns events into requests and answers into verdicts, and touches no network, no
+file and no clock. It is built from its connector's settings; secrets are passed in when a request
+is packed, so that a batch that is sent again goes out with today's credentials.
+"""
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from schemas.connector import Connector
+from schemas.event import EventHeader
+from schemas.secret import Secrets
+
+
+DEFAULT_TIMEOUT_SECONDS = 10
+
+
+class Filtered(enum.Enum):
+    """Why an event is not for a connector, in the order in which the reasons are looked for."""
+
+    DISABLED = "disabled"
+    EVENT_TYPE = "event_type"
+    APP_ID = "app_id"
+    NO_EXTERNAL_USER_ID = "no_external_user_id"
+    UNSUPPORTED = "unsupported"
+    FEED_NOT_CONFIGURED = "feed_not_configured"
+
+
+class Verdict(enum.Enum):
+    """What an answer means for the events of its request."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    SUSPEND = "suspend"
+    TOO_LARGE = "too_large"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold, and how long a batch waits; defaults of a kind."""
+
+    max_events: int
+    max_request_bytes: int
+    most_request_bytes: int
+    """The most that a connector's setting may raise `max_request_bytes` to."""
+    batch_window_seconds: float
+    max_event_bytes: int | None = None
+    """Of one encoded event, where the partner has such a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP exchange to make; its URL and headers may hold secrets, so it prints without."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    events: Sequence[bytes] = field(default=(), repr=False)
+    """The events within, as they came: what is held or split when this fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileWrite:
+    """One file to make visible, whole, under `path` (a storage URI)."""
+
+    path: str
+    body: bytes = field(repr=False)
+    events: Sequence[bytes] = field(default=(), repr=False)
+    credentials: str | None = field(default=None, repr=False)
+    """A service account's JSON, or None for the worker's own identity."""
+
+
+Request = HttpRequest | FileWrite
+
+
+@dataclass(frozen=True, slots=True)
+class Unpackable:
+    """An event that fits no request of this partner."""
+
+    event: bytes = field(repr=False)
+    reason: Literal["too_large", "unencodable"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What a batch became: requests that together hold every event that is not `unpackable`."""
+
+    requests: Sequence[Request]
+    unpackable: Sequence[Unpackable] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: an HTTP status, or the error that came instead of one.
+
+    `error` is a fixed code: `timeout`, `network`, `address` (refused by the address policy), and
+    for files `permission`, `missing` (the bucket), `storage`.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    error: str | None = None
+    detail: str = ""
+
+
+def judge_status(answer: Answer) -> Verdict:
+    """Judge by the HTTP status alone, as the platform's Custom HTTP connector documents it."""
+    status = answer.status
+    if status is None:
+        suspends = answer.error in ("permission", "missing", "address")
+        return Verdict.SUSPEND if suspends else Verdict.RETRY
+    if 200 <= status < 300:
+        return Verdict.DELIVERED
+    if status in (401, 403, 404, 407):
+        return Verdict.SUSPEND
+    if status == 413:
+        return Verdict.TOO_LARGE
+    if 400 <= status < 500 and status not in (408, 425, 429):
+        return Verdict.REJECTED
+    return Verdict.RETRY
+
+
+SettingsT = TypeVar("SettingsT", bound=Connector)
+
+
+class Sink(ABC, Generic[SettingsT]):
+    """One partner. A new one is a file in this folder with a subclass that has a `kind`."""
+
+    kind: ClassVar[str]
+    settings_type: ClassVar[type[Connector]]
+    limits: ClassVar[Limits]
+    needs_external_user_id: ClassVar[bool]
+    proves_delivery: ClassVar[bool]
+    """Whether a DELIVERED answer proves that the partner kept the events."""
+
+    def __init__(self, settings: SettingsT) -> None:
+        self.settings = settings
+
+    @property
+    def max_events(self) -> int:
+        return self.settings.max_events or self.limits.max_events
+
+    @property
+    def max_request_bytes(self) -> int:
+        return self.settings.max_request_bytes or self.limits.max_request_bytes
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The time for one whole exchange, from connecting to the last byte of the answer."""
+        timeout = self.settings.timeout
+        return DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout
+
+    @property
+    def batch_window_seconds(self) -> float:
+        window = self.settings.batch_window
+        return self.limits.batch_window_seconds if window is None else window
+
+    def supports(self, event_type: str) -> bool:  # noqa: ARG002 - most partners take any type
+        """Whether this partner has a name for the (canonical) event type."""
+        return True
+
+    def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
+        """Return the part of the lane that this partner's grouping adds, or why there is none.
+
+        Args:
+            header: the event's own header.
+            event_type: its canonical event type.
+            hour: the UTC hour of publishing, `YYYY-MM-DD-HH`.
+        """
+        return ""
+
+    @abstractmethod
+    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
+        """Encode and split events of one lane under this partner's limits, envelope included.
+
+        Args:
+            events: event bytes, one JSON object each, in order.
+            part: what `place` returned for them.
+            secrets: values of the connector's references.
+        """
+
+    @abstractmethod
+    def probe(self, part: str, secrets: Secrets) -> Request | None:
+        """A harmless request that tests the credentials, or None where there is none."""
+
+    def judge(self, answer: Answer) -> Verdict:
+        """What the answer means for the events of its request."""
+        return judge_status(answer)
+
+    def what_probe_proves(self, answer: Answer) -> str:
+        """Say in a sentence what the answer to a probe proves."""
+        verdict = self.judge(answer)
+        if verdict is Verdict.SUSPEND:
+            return "the credentials or the address are refused"
+        if verdict is Verdict.DELIVERED:
+            return "the address answers" + (
+                " and takes the credentials" if self.proves_delivery else "; the key is not checked"
+            )
+        return "the partner answers, but proves nothing about the credentials"
