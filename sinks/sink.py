@@ -15,7 +15,6 @@ from schemas.connector import Connector
 from schemas.event import EventHeader
 from schemas.secret import Secrets
 
-
 DEFAULT_TIMEOUT_SECONDS = 10
 
 
@@ -176,6 +175,10 @@ class Sink(ABC, Generic[SettingsT]):
             hour: the UTC hour of publishing, `YYYY-MM-DD-HH`.
         """
         return ""
+
+    def hold_part(self, part: str) -> str:
+        """The part of a lane that keeps a queue of its own in the hold; what follows `place`."""
+        return part
 
     @abstractmethod
     def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
