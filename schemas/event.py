@@ -69,6 +69,7 @@ class InvalidEvent(Exception):
 
 
 _decode_header = msgspec.json.Decoder(EventHeader).decode
+_WHITE_SPACE = b" \t\r\n"
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -87,7 +88,7 @@ def decode_event(message: bytes, max_bytes: int) -> tuple[EventHeader, bytes]:
     """
     if len(message) > max_bytes:
         raise InvalidEvent("too_large", f"{len(message)} bytes, at most {max_bytes} are allowed")
-    line = message.strip()
+    line = message.strip(_WHITE_SPACE)
     if not line:
         raise InvalidEvent("invalid_json", "the message is empty")
     _check_utf8(line)

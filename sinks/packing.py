@@ -28,16 +28,17 @@ def fill(
 
     A part that fits no request by itself must not be among `sizes`: see `fits_alone`.
     """
-    start, body_bytes, end = 0, 0, 0
-    for end, size in enumerate(sizes):
+    start, end, body_bytes = 0, 0, 0
+    for size in sizes:
         count = end - start
         full = count == max_count or envelope.weigh(body_bytes + size, count + 1) > max_bytes
         if count and full:
             yield start, end
             start, body_bytes = end, 0
         body_bytes += size
-    if body_bytes:
-        yield start, end + 1
+        end += 1
+    if end > start:
+        yield start, end
 
 
 def fits_alone(size: int, envelope: Envelope, max_bytes: int) -> bool:

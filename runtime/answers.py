@@ -1,0 +1,43 @@
+"""Reading a partner's answer: when to come back, and what it said, fit to be shown."""
+
+import re
+import urllib.parse
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+
+from schemas.limits import MAX_DETAIL_CHARS
+from sinks.sink import Answer
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
+
+
+def retry_after_seconds(answer: Answer, now: float) -> float | None:
+    """How long the partner asks to wait, given in seconds or as a date (RFC 9110, 10.2.3).
+
+    None where it does not ask, or asks for what is no time.
+    """
+    text = _header(answer, "retry-after")
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return min(float(text), 1e9)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
+    """What the partner said, or the error, in printable characters and without our secrets."""
+    text = answer.detail or answer.body[: 8 * MAX_DETAIL_CHARS].decode("utf-8", "replace")
+    for secret in secrets:
+        for spelling in (secret, urllib.parse.quote(secret, safe="")):
+            text = text.replace(spelling, "[SECRET]")
+    return _UNPRINTABLE.sub(" ", text).strip()[:MAX_DETAIL_CHARS]
+
+
+def _header(answer: Answer, name: str) -> str | None:
+    for key, value in answer.headers.items():
+        if key.lower() == name:
+            return value.strip()
+    return None

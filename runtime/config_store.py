@@ -1,0 +1,71 @@
+"""The ConfigStore: the connectors as they are now, read again every so often; one a process."""
+
+import logging
+import threading
+from collections.abc import Iterable
+
+from runtime.address import AddressPolicy
+from runtime.connectors import Config, ConfigError, ConnectorEntry, read_config
+from runtime.problems import Problem
+
+_logger = logging.getLogger(__name__)
+
+
+class ConfigStore:
+    """Holds the current `Config`; an edit that does not validate is refused per connector."""
+
+    def __init__(self, uri: str, policy: AddressPolicy, refresh_seconds: float) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigError: it cannot be read, or one of its connectors is not valid.
+        """
+        self._uri = uri
+        self._policy = policy
+        self._refresh_seconds = refresh_seconds
+        self._config, problems = read_config(uri, policy)
+        if problems:
+            raise ConfigError(problems)
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def current(self) -> Config:
+        return self._config
+
+    def follow(self) -> None:
+        """Begin to read the file again every so often, on a thread of its own."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._follow, name="config", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def refresh(self) -> None:
+        """Read the file now; what is not valid in it stays as it was, and the log says so."""
+        try:
+            config, problems = read_config(self._uri, self._policy)
+        except ConfigError as error:
+            _log(error.problems)
+            return
+        _log(problems)
+        kept = _kept(problems, self._config)
+        if config.version != self._config.version:
+            self._config = Config(config.version, {**kept, **config.connectors})
+
+    def _follow(self) -> None:
+        while not self._stopped.wait(self._refresh_seconds):
+            self.refresh()
+
+
+def _kept(problems: Iterable[Problem], config: Config) -> dict[str, ConnectorEntry]:
+    """The last good settings of the connectors whose edit is refused."""
+    names = {problem.connector for problem in problems} & config.connectors.keys()
+    return {name: config.connectors[name] for name in names}
+
+
+def _log(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        _logger.error("the edit is refused, the last good settings stay: %s", problem)

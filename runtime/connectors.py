@@ -1,0 +1,236 @@
+"""The connectors file: read, validated connector by connector, and turned into sinks."""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+import yaml
+
+from runtime.address import AddressPolicy
+from runtime.problems import Problem, allowed_values, describe
+from runtime.storage import StorageError, read_file
+from schemas.catalogue import canonical_event_type, event_types
+from schemas.connector import Connector, Url, decode_hook, schema_hook, secret_references
+from sinks import sink_kinds
+from sinks.sink import Sink
+
+
+@dataclass(frozen=True)
+class ConnectorEntry:
+    """A connector, ready to be used."""
+
+    settings: Connector
+    sink: Sink[Any]
+    references: tuple[str, ...]
+    """The secret references among its settings."""
+
+    def selects(self, event_type: str) -> bool:
+        """Whether its event list takes the (canonical) event type."""
+        patterns = self.settings.events
+        return patterns is None or any(
+            fnmatchcase(event_type, canonical_event_type(pattern)) for pattern in patterns
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All connectors of one version of the file; `version` is a hash of its content."""
+
+    version: str
+    connectors: Mapping[str, ConnectorEntry]
+
+
+class ConfigError(Exception):
+    """A connectors file that cannot be used, with a line for each problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+def read_config(uri: str, policy: AddressPolicy) -> tuple[Config, list[Problem]]:
+    """The connectors of a file that are valid, and what is wrong with the others.
+
+    Raises:
+        ConfigError: the file cannot be read or is no list of connectors.
+    """
+    try:
+        content = read_file(uri)
+    except StorageError as error:
+        raise ConfigError([Problem("", "", f"cannot be read: {error}")]) from error
+    return parse_config(content, policy)
+
+
+def parse_config(content: bytes, policy: AddressPolicy) -> tuple[Config, list[Problem]]:
+    """As `read_config`, of a file's content."""
+    problems: list[Problem] = []
+    entries: dict[str, ConnectorEntry] = {}
+    identities: dict[tuple[str, str], str] = {}
+    for number, raw in enumerate(_parse_list(content), 1):
+        try:
+            entry = _entry_of(raw, number, policy)
+            _refuse_twin(entry, entries, identities)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        else:
+            entries[entry.settings.name] = entry
+    return Config(hashlib.sha256(content).hexdigest()[:12], entries), problems
+
+
+def segment_overlaps(config: Config) -> Iterator[Problem]:
+    """Warn of Segment connectors that would send the same event twice.
+
+    Segment de-duplicates on `messageId` across sources and workspaces (Segment, "Handling duplicate
+    data"), so the second one loses data.
+    """
+    enabled = [
+        entry
+        for entry in config.connectors.values()
+        if entry.settings.kind == "segment" and entry.settings.enabled
+    ]
+    for one, other in itertools.combinations(enabled, 2):
+        common = _common_type(one, other)
+        if _groups_overlap(one.settings, other.settings) and common:
+            yield Problem(
+                other.settings.name,
+                "app_group_ids",
+                f"overlaps with the Segment connector {one.settings.name!r} (both take {common}): "
+                "Segment de-duplicates across workspaces, so one of them loses data",
+            )
+
+
+def connectors_schema() -> dict[str, Any]:
+    """JSON Schema of a connectors file."""
+    types = [sink.settings_type for sink in sink_kinds().values()]
+    schemas, components = msgspec.json.schema_components(types, schema_hook=schema_hook)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Connectors of currents-pipeline",
+        "type": "object",
+        "properties": {"connectors": {"type": "array", "items": {"anyOf": list(schemas)}}},
+        "required": ["connectors"],
+        "additionalProperties": False,
+        "$defs": {
+            name: {**component, "required": [*component.get("required", []), "kind"]}
+            if "kind" in component.get("properties", {})
+            else component
+            for name, component in components.items()
+        },
+    }
+
+
+def _parse_list(content: bytes) -> list[Any]:
+    try:
+        document = _parse(content)
+    except (yaml.YAMLError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        said = getattr(error, "problem", None) or type(error).__name__
+        raise ConfigError([Problem("", "", f"is neither YAML nor JSON: {said}{where}")]) from None
+    if not isinstance(document, dict) or not isinstance(document.get("connectors"), list):
+        raise ConfigError([Problem("", "connectors", "is missing or no list of connectors")])
+    unknown = sorted(str(name) for name in document if name != "connectors")
+    if unknown:
+        raise ConfigError([Problem("", unknown[0], "is unknown; allowed: 'connectors'")])
+    return document["connectors"]
+
+
+def _parse(content: bytes) -> Any:
+    text = content.decode("utf-8-sig")
+    if text.lstrip().startswith("{"):
+        return msgspec.json.decode(text)
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):  # a few of them can unfold to gigabytes
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed")
+    return yaml.load(text, Loader=yaml.CSafeLoader)
+
+
+def _entry_of(raw: Any, number: int, policy: AddressPolicy) -> ConnectorEntry:
+    kinds = sink_kinds()
+    name = str(raw.get("name", "")) if isinstance(raw, dict) else ""
+    who = name or f"number {number}"
+    if not isinstance(raw, dict):
+        raise ConfigError([Problem(who, "", f"expected settings, found {type(raw).__name__}")])
+    sink_type = kinds.get(str(raw.get("kind")))
+    if sink_type is None:
+        found = f"found {raw['kind']!r}" if "kind" in raw else "is missing"
+        raise ConfigError([Problem(who, "kind", f"{found}; {allowed_values(kinds)}")])
+    try:
+        settings = msgspec.convert(raw, sink_type.settings_type, dec_hook=decode_hook)
+    except msgspec.ValidationError as error:
+        raise ConfigError([describe(error, who, raw, sink_type.settings_type)]) from None
+    sink = sink_type(settings)
+    problems = [*_limit_problems(settings, sink), *_address_problems(settings, policy)]
+    if problems:
+        raise ConfigError(problems)
+    return ConnectorEntry(settings, sink, tuple(dict.fromkeys(secret_references(settings))))
+
+
+def _limit_problems(settings: Connector, sink: Sink[Any]) -> Iterator[Problem]:
+    for name, most in (
+        ("max_request_bytes", sink.limits.most_request_bytes),
+        ("max_events", sink.limits.max_events),
+    ):
+        found = getattr(settings, name)
+        if found is not None and found > most:
+            yield Problem(settings.name, name, f"found {found}, at most {most} is allowed")
+
+
+def _address_problems(settings: Connector, policy: AddressPolicy) -> Iterator[Problem]:
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, Url) and value.startswith("http://") and not policy.allows_plain_http:
+            yield Problem(
+                settings.name,
+                name,
+                "plain http is refused; allowed: https (or --allow_network, --allow_local_partners)",
+            )
+
+
+def _refuse_twin(
+    entry: ConnectorEntry,
+    entries: Mapping[str, ConnectorEntry],
+    identities: dict[tuple[str, str], str],
+) -> None:
+    settings = entry.settings
+    if settings.name in entries:
+        raise ConfigError([Problem(settings.name, "name", "is taken by an earlier connector")])
+    identity = settings.identity()
+    if identity is None:
+        return
+    twin = identities.setdefault((settings.kind, identity), settings.name)
+    if twin != settings.name and not settings.allow_duplicate:
+        raise ConfigError(
+            [
+                Problem(
+                    settings.name,
+                    "",
+                    f"delivers to the same place with the same key as {twin!r}; "
+                    "allowed with allow_duplicate: true",
+                )
+            ]
+        )
+
+
+def _groups_overlap(one: Connector, other: Connector) -> bool:
+    if one.app_group_ids is None or other.app_group_ids is None:
+        return True
+    return not set(one.app_group_ids).isdisjoint(other.app_group_ids)
+
+
+def _common_type(one: ConnectorEntry, other: ConnectorEntry) -> str | None:
+    return next(
+        (
+            event_type
+            for event_type in event_types()
+            if all(
+                entry.selects(event_type) and entry.sink.supports(event_type)
+                for entry in (one, other)
+            )
+        ),
+        None,
+    )

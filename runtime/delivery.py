@@ -1,0 +1,322 @@
+"""Delivering a batch: pack it, send its requests side by side, and act on each verdict.
+
+Nothing here raises for what a partner, a network or a secret does: whatever cannot be delivered
+comes back in the outcome, as undelivered or as given up.
+"""
+
+import logging
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from typing_extensions import assert_never
+
+from runtime.answers import retry_after_seconds, sanitise
+from runtime.connectors import ConnectorEntry
+from runtime.ledger import ConnectorTally
+from runtime.pool import LanePool
+from runtime.secrets import SecretError, SecretStore
+from schemas.dead_letter import Stage
+from schemas.lane import Lane, hold_lane
+from schemas.secret import Secrets
+from sinks.sink import Answer, Request, Unpackable, Verdict
+
+QUICK_TRIES = 3
+QUICK_SECONDS = 2.0
+"""A try again that would come later than this after the first is left to the hold."""
+MAX_SPLITS = 16
+"""Extra requests that a batch may cost to find the events that a partner rejects."""
+
+_logger = logging.getLogger(__name__)
+
+Send = Callable[[Request, float], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Events that are still to be delivered, and what stood in the way."""
+
+    events: Sequence[bytes]
+    reason: str
+    status: int | None = None
+    answer: str = ""
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """An event that will never be delivered."""
+
+    event: bytes
+    stage: Stage
+    reason: str
+    detail: str
+    status: int | None = None
+    answer: str | None = None
+    attempts: int = 0
+
+
+@dataclass
+class Outcome:
+    """What became of a batch: its events are delivered, undelivered or given up."""
+
+    tally: ConnectorTally = field(default_factory=ConnectorTally)
+    undelivered: list[Undelivered] = field(default_factory=list)
+    given_up: list[GivenUp] = field(default_factory=list)
+
+
+class Deliverer:
+    """Starts deliveries; one a process."""
+
+    def __init__(self, pool: LanePool, secrets: SecretStore, send: Send) -> None:
+        self.pool = pool
+        self.secrets = secrets
+        self.send = send
+
+    def start(
+        self, lane: Lane, entry: ConnectorEntry | None, events: Sequence[bytes]
+    ) -> "Delivery":
+        """Begin to deliver a batch; `entry` is None where the connector is no more."""
+        delivery = Delivery(self, lane, entry, len(events))
+        delivery.begin(events)
+        return delivery
+
+
+class Delivery:
+    """One batch on its way; `wait` for its `outcome`."""
+
+    def __init__(
+        self, deliverer: Deliverer, lane: Lane, entry: ConnectorEntry | None, count: int
+    ) -> None:
+        self.lane = lane
+        self.count = count
+        self.outcome = Outcome()
+        self._deliverer = deliverer
+        self._entry = entry
+        self._secrets: Secrets = {}
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._pending = 0
+        self._splits_left = MAX_SPLITS
+        self._suspended: Undelivered | None = None
+        self._rejected: list[Undelivered] = []
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until the outcome is whole; False when time is up before."""
+        return self._done.wait(timeout_seconds)
+
+    def begin(self, events: Sequence[bytes]) -> None:
+        entry = self._entry
+        if entry is None:
+            self._finish_with(Undelivered(events, "connector_removed"))
+        elif entry.settings.paused:
+            self._finish_with(Undelivered(events, "paused"))
+        else:
+            self._pack_and_send(entry, events)
+
+    def _pack_and_send(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
+        try:
+            self._secrets = self._deliverer.secrets.resolve(entry.references)
+        except SecretError as error:
+            self._finish_with(Undelivered(events, "secret", answer=str(error)))
+            return
+        self._pending = 1  # this packing; what it queues is added before it ends
+        self._send_all(entry, events)
+        self._end_one()
+
+    def _send_all(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
+        """Pack events, and queue what they became."""
+        try:
+            packed = entry.sink.pack(events, self.lane.part, self._secrets)
+        except Exception as error:  # noqa: BLE001 - a sink's mistake must not stop the pipeline
+            self._mistake(entry, events, 0, error)
+            return
+        with self._lock:
+            self.outcome.given_up.extend(map(_unpackable, packed.unpackable))
+            self._pending += len(packed.requests)
+        for request in packed.requests:
+            self._queue(entry, request, 1)
+
+    def _queue(
+        self, entry: ConnectorEntry, request: Request, attempt: int, delay_seconds: float = 0
+    ) -> None:
+        self._deliverer.pool.submit(
+            hold_lane(self.lane.connector, entry.sink.hold_part(self.lane.part)),
+            entry.settings.concurrency,
+            lambda: self._run(entry, request, attempt),
+            delay_seconds,
+        )
+
+    def _run(self, entry: ConnectorEntry, request: Request, attempt: int) -> None:
+        if self._suspended is not None:  # the same key would be refused again
+            self._keep(request, self._suspended, attempt - 1)
+        else:
+            self._attempt(entry, request, attempt)
+        self._end_one()
+
+    def _attempt(self, entry: ConnectorEntry, request: Request, attempt: int) -> None:
+        started = time.monotonic()
+        try:
+            answer = self._deliverer.send(request, entry.sink.timeout_seconds)
+            verdict = entry.sink.judge(answer)
+        except Exception as error:  # noqa: BLE001 - a sink's mistake must not stop the pipeline
+            self._mistake(entry, request.events, attempt, error)
+            return
+        with self._lock:
+            self.outcome.tally.attempts += 1
+            self.outcome.tally.time_attempt(time.monotonic() - started)
+        undelivered = Undelivered(
+            request.events, reason_of(answer), answer.status, self._said(answer), attempt
+        )
+        self._act(entry, request, verdict, undelivered, retry_after_seconds(answer, time.time()))
+
+    def _mistake(
+        self, entry: ConnectorEntry, events: Sequence[bytes], attempts: int, error: Exception
+    ) -> None:
+        """Keep the events; the text of such an error may hold an event or a key, its place not."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__} at {place.name}:{place.lineno}"
+        _logger.error("connector %s: a mistake in its sink: %s", entry.settings.name, said)
+        with self._lock:
+            self.outcome.undelivered.append(
+                Undelivered(events, "sink_error", answer=said, attempts=attempts)
+            )
+
+    def _act(
+        self,
+        entry: ConnectorEntry,
+        request: Request,
+        verdict: Verdict,
+        undelivered: Undelivered,
+        retry_after: float | None,
+    ) -> None:
+        match verdict:
+            case Verdict.DELIVERED:
+                self._count_delivered(request)
+            case Verdict.RETRY:
+                self._retry(entry, request, undelivered, retry_after)
+            case Verdict.SUSPEND:
+                self._suspended = undelivered
+                self._keep(request, undelivered, undelivered.attempts)
+            case Verdict.TOO_LARGE:
+                self._split_too_large(entry, request, undelivered)
+            case Verdict.REJECTED:
+                self._bisect(entry, request, undelivered)
+            case _:
+                assert_never(verdict)
+
+    def _count_delivered(self, request: Request) -> None:
+        with self._lock:
+            tally = self.outcome.tally
+            tally.delivered += len(request.events)
+            tally.requests += 1
+            tally.bytes += len(request.body)
+
+    def _retry(
+        self,
+        entry: ConnectorEntry,
+        request: Request,
+        undelivered: Undelivered,
+        retry_after: float | None,
+    ) -> None:
+        attempt = undelivered.attempts
+        delay = random.uniform(0.05, 0.1 * 2**attempt)  # noqa: S311 - full jitter, no secret
+        if retry_after is not None:
+            delay = max(delay, retry_after)
+        spent = time.monotonic() - self._started
+        if attempt >= QUICK_TRIES or spent + delay > QUICK_SECONDS:
+            self._keep(request, undelivered, attempt)
+            return
+        with self._lock:
+            self._pending += 1
+        self._queue(entry, request, attempt + 1, delay)
+
+    def _split_too_large(
+        self, entry: ConnectorEntry, request: Request, undelivered: Undelivered
+    ) -> None:
+        if len(request.events) > 1:
+            self._split(entry, request)
+            return
+        with self._lock:
+            self.outcome.given_up.append(_buried(undelivered, "too_large"))
+
+    def _bisect(self, entry: ConnectorEntry, request: Request, undelivered: Undelivered) -> None:
+        with self._lock:
+            affordable = self._splits_left >= 2 and len(request.events) > 1
+            if affordable:
+                self._splits_left -= 2
+            else:
+                self._rejected.append(undelivered)
+        if affordable:
+            self._split(entry, request)
+
+    def _split(self, entry: ConnectorEntry, request: Request) -> None:
+        middle = len(request.events) // 2
+        self._send_all(entry, request.events[:middle])
+        self._send_all(entry, request.events[middle:])
+
+    def _keep(self, request: Request, why: Undelivered, attempts: int) -> None:
+        with self._lock:
+            self.outcome.undelivered.append(
+                Undelivered(request.events, why.reason, why.status, why.answer, attempts)
+            )
+
+    def _said(self, answer: Answer) -> str:
+        return sanitise(answer, self._secrets.values())
+
+    def _finish_with(self, undelivered: Undelivered) -> None:
+        self.outcome.undelivered.append(undelivered)
+        self._done.set()
+
+    def _end_one(self) -> None:
+        with self._lock:
+            self._pending -= 1
+            if self._pending:
+                return
+            self._settle_rejected()
+        self._done.set()
+
+    def _settle_rejected(self) -> None:
+        """Bury what was rejected if the partner took other events of the batch, else keep it."""
+        for rejected in self._rejected:
+            if self.outcome.tally.delivered and len(rejected.events) == 1:
+                self.outcome.given_up.append(_buried(rejected, "rejected"))
+            else:
+                self.outcome.undelivered.append(
+                    Undelivered(
+                        rejected.events,
+                        "rejected",
+                        rejected.status,
+                        rejected.answer,
+                        rejected.attempts,
+                    )
+                )
+
+
+def reason_of(answer: Answer) -> str:
+    """A short fixed code for what came back instead of a delivery."""
+    return answer.error or f"status_{answer.status}"
+
+
+def _unpackable(unpackable: Unpackable) -> GivenUp:
+    return GivenUp(unpackable.event, "pack", unpackable.reason, unpackable.detail)
+
+
+def _buried(undelivered: Undelivered, reason: str) -> GivenUp:
+    return GivenUp(
+        undelivered.events[0],
+        "deliver",
+        reason,
+        f"the partner answered {undelivered.status}",
+        undelivered.status,
+        undelivered.answer,
+        undelivered.attempts,
+    )

@@ -1,0 +1,154 @@
+"""Deliveries that were started and whose outcomes were not acted on yet."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.clock import now_ms
+from runtime.connectors import Config
+from runtime.delivery import Deliverer, Delivery
+from runtime.keeping import (
+    VERSION,
+    Holding,
+    Letters,
+    Life,
+    encode_holding,
+    encode_letters,
+    held_batches,
+    letters_of,
+)
+from runtime.ledger import ConnectorTally
+from runtime.receipts import Receipts
+from schemas.batch import Batch, Token, decode_batch
+from schemas.lane import Lane, hold_lane
+
+
+@dataclass(eq=False)
+class Flight:
+    """One batch in the air."""
+
+    lane: Lane
+    batch: Batch
+    delivery: Delivery
+    hold_lane: str
+    config_version: str
+
+    @property
+    def size(self) -> int:
+        return len(self.batch.lines)
+
+    def land(self, receipts: Receipts) -> "Landed":
+        """Turn the outcome into what flows on: undelivered events, letters, counts, shares."""
+        outcome = self.delivery.outcome
+        life = self._life()
+        held = held_batches(life, outcome.undelivered)
+        letters = letters_of(life, outcome.given_up)
+        tokens = self.batch.tokens
+        letter_tokens: Sequence[Token] = tokens
+        if held and letters:
+            letter_tokens = receipts.fork(tokens)
+        else:
+            receipts.unfork(tokens)
+        return Landed(
+            self.hold_lane,
+            encode_holding(Holding(VERSION, tokens, held)) if held else None,
+            encode_letters(Letters(VERSION, list(letter_tokens), letters)) if letters else None,
+            outcome.tally,
+            () if held or letters else tokens,
+        )
+
+    def _life(self) -> Life:
+        return Life(
+            lane=self.lane.key,
+            connector=self.lane.connector,
+            part=self.lane.part,
+            oldest_ms=self.batch.oldest_ms,
+            newest_ms=self.batch.newest_ms,
+            now_ms=now_ms(),
+            config_version=self.config_version,
+        )
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What a delivery left to do."""
+
+    hold_lane: str
+    holding: bytes | None
+    letters: bytes | None
+    tally: ConnectorTally
+    tokens: Sequence[Token]
+    """Shares that are settled by the delivery itself."""
+
+
+def take_off(deliverer: Deliverer, config: Config, key: str, encoded: bytes) -> Flight:
+    """Start to deliver an encoded batch of the lane `key`."""
+    lane = Lane.of(key)
+    batch = decode_batch(encoded)
+    entry = config.connectors.get(lane.connector)
+    part = entry.sink.hold_part(lane.part) if entry else ""
+    return Flight(
+        lane,
+        batch,
+        deliverer.start(lane, entry, batch.events),
+        hold_lane(lane.connector, part),
+        config.version,
+    )
+
+
+class InFlight:
+    """The deliveries of all lanes of this process, for an engine that looks after them by timer.
+
+    A batch that a retried bundle brings again is the one that is in the air already.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flights: dict[str, dict[bytes, Flight]] = {}
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of events in the air."""
+        return self._size
+
+    def has(self, key: str, encoded: bytes) -> bool:
+        with self._lock:
+            return _digest(encoded) in self._flights.get(key, ())
+
+    def add(self, key: str, encoded: bytes, flight: Flight) -> None:
+        with self._lock:
+            self._flights.setdefault(key, {})[_digest(encoded)] = flight
+            self._size += flight.size
+
+    def of(self, key: str) -> list[Flight]:
+        """The lane's deliveries, in the order of their start."""
+        with self._lock:
+            return list(self._flights.get(key, {}).values())
+
+    def oldest(self) -> Flight | None:
+        with self._lock:
+            return min(
+                (flight for flights in self._flights.values() for flight in flights.values()),
+                key=lambda flight: flight.delivery.started,
+                default=None,
+            )
+
+    def remove(self, key: str, landed: Sequence[Flight]) -> None:
+        """Forget deliveries whose outcomes were acted on."""
+        with self._lock:
+            left = {
+                digest: flight
+                for digest, flight in self._flights.get(key, {}).items()
+                if flight not in landed
+            }
+            if left:
+                self._flights[key] = left
+            else:
+                self._flights.pop(key, None)
+            self._size -= sum(flight.size for flight in landed)
+
+
+def _digest(encoded: bytes) -> bytes:
+    return hashlib.sha256(encoded).digest()

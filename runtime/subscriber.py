@@ -1,0 +1,128 @@
+"""Reading Pub/Sub where the engine's own reader acknowledges too early: a streaming pull with receipts.
+
+The client library keeps the leases of what was read; a message is acknowledged when its receipt is
+settled.
+"""
+
+import contextlib
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.subscriber.message import Message
+
+from runtime.receipts import MAX_OUTSTANDING_BYTES, MAX_OUTSTANDING_MESSAGES, Receipts
+from schemas.pull import Pull
+
+MAX_PULL_MESSAGES = 1_000
+MAX_PULL_BYTES = 4_000_000
+MAX_LEASE_SECONDS = 6 * 3_600
+IDLE_SECONDS = 0.05
+"""How long an empty pull waits: shorter burns processor time, longer delays timers."""
+CLOSE_SECONDS = 10
+
+_HOUR_MS = 3_600_000
+
+
+class Subscriber:
+    """One subscription's messages, as pulls."""
+
+    def __init__(self, subscription: str, receipts: Receipts) -> None:
+        self._receipts = receipts
+        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._next: Message | None = None
+        self._stopped = False
+        self._client = pubsub_v1.SubscriberClient()
+        self._future = self._client.subscribe(
+            subscription,
+            self._queue.put,
+            flow_control=pubsub_v1.types.FlowControl(
+                max_messages=MAX_OUTSTANDING_MESSAGES,
+                max_bytes=MAX_OUTSTANDING_BYTES,
+                max_lease_duration=MAX_LEASE_SECONDS,
+            ),
+        )
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def pull(self) -> Pull | None:
+        """The messages that are there, all of one UTC hour; None if there are none for a moment.
+
+        After `stop` there are none.
+
+        Raises:
+            GoogleAPICallError: the subscription cannot be read at all (gone, or not allowed).
+        """
+        messages = [] if self._stopped else self._take()
+        if not messages:
+            self._raise_if_broken()
+            return None
+        times = [_publish_ms(message) for message in messages]
+        data = [message.data for message in messages]
+        receipt = self._receipts.issue(
+            len(messages), sum(map(len, data)), lambda: _acknowledge(messages)
+        )
+        return Pull(min(times), max(times), data, receipt)
+
+    def stop(self) -> None:
+        """Hand out no more; the stream stays open, for it carries the acknowledgements."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """End the stream, after the acknowledgements on their way; what was not handed out goes back."""
+        self._stopped = True
+        while (message := self._next or self._get_nowait()) is not None:
+            self._next = None
+            message.nack()
+        self._future.cancel()
+        with contextlib.suppress(GoogleAPICallError, TimeoutError):
+            self._future.result(timeout=CLOSE_SECONDS)
+        self._client.close()
+
+    def _take(self) -> list[Message]:
+        first = self._next or self._wait_for_one()
+        self._next = None
+        if first is None:
+            return []
+        messages, size = [first], len(first.data)
+        hour = _publish_ms(first) // _HOUR_MS
+        while len(messages) < MAX_PULL_MESSAGES and size < MAX_PULL_BYTES:
+            message = self._get_nowait()
+            if message is None:
+                break
+            if _publish_ms(message) // _HOUR_MS != hour:
+                self._next = message
+                break
+            messages.append(message)
+            size += len(message.data)
+        return messages
+
+    def _wait_for_one(self) -> Message | None:
+        try:
+            return self._queue.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            return None
+
+    def _get_nowait(self) -> Message | None:
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _raise_if_broken(self) -> None:
+        if self._future.done() and not self._stopped:
+            error: Any = self._future.exception()
+            raise error or RuntimeError("the subscription's stream ended")
+
+
+def _publish_ms(message: Message) -> int:
+    return int(message.publish_time.timestamp() * 1_000)
+
+
+def _acknowledge(messages: Sequence[Message]) -> None:
+    for message in messages:
+        message.ack()

@@ -1,0 +1,95 @@
+"""What a worker process owns, made once from the settings that every step carries."""
+
+import threading
+from dataclasses import dataclass
+
+from runtime.address import PUBLIC_ONLY, AddressPolicy
+from runtime.config_store import ConfigStore
+from runtime.decoding import Decoder
+from runtime.delivery import Deliverer
+from runtime.exchange import HttpExchange
+from runtime.hold import HoldQueue
+from runtime.ledger import Ledger
+from runtime.pool import LanePool
+from runtime.receipts import Receipts
+from runtime.routing import Router
+from runtime.secrets import SecretStore
+from runtime.storage import StorageError, write_whole
+from schemas.limits import MAX_EVENT_BYTES
+from sinks.sink import Answer, HttpRequest, Request
+
+POOL_THREADS = 64
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a step needs to know of the deployment: addresses and numbers, never a secret."""
+
+    connectors: str
+    hold: str
+    dead_letters: str
+    config_refresh_seconds: float = 30
+    max_event_bytes: int = MAX_EVENT_BYTES
+    address_policy: AddressPolicy = PUBLIC_ONLY
+
+
+class Worker:
+    """The connectors, the connections and the books of one process."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Raises ConfigError where the connectors file cannot be used."""
+        self.settings = settings
+        self.config = ConfigStore(
+            settings.connectors, settings.address_policy, settings.config_refresh_seconds
+        )
+        self.secrets = SecretStore()
+        self.pool = LanePool(POOL_THREADS)
+        self.exchange = HttpExchange(settings.address_policy, POOL_THREADS)
+        self.deliverer = Deliverer(self.pool, self.secrets, self._send)
+        self.hold = HoldQueue(settings.hold)
+        self.receipts = Receipts()
+        self.ledger = Ledger()
+        self._router = Router(self.config.current())
+
+    def decoder(self) -> Decoder:
+        """A decoder for one bundle, with the connectors as they are now."""
+        config = self.config.current()
+        if self._router.config is not config:
+            self._router = Router(config)
+        return Decoder(self._router, self.receipts, self.settings.max_event_bytes)
+
+    def close(self) -> None:
+        self.config.close()
+        self.pool.close()
+        self.exchange.close()
+
+    def _send(self, request: Request, timeout_seconds: float) -> Answer:
+        if isinstance(request, HttpRequest):
+            return self.exchange.send(request, timeout_seconds)
+        try:
+            write_whole(request.path, request.body, request.credentials)
+        except StorageError as error:
+            return Answer(error=error.fault, detail=error.detail)
+        return Answer(status=200)
+
+
+_workers: dict[WorkerSettings, Worker] = {}
+_lock = threading.Lock()
+
+
+def worker_of(settings: WorkerSettings) -> Worker:
+    """This process's worker for these settings; made, and its config followed, at the first call."""
+    with _lock:
+        worker = _workers.get(settings)
+        if worker is None:
+            worker = _workers[settings] = Worker(settings)
+            worker.config.follow()
+        return worker
+
+
+def close_worker(settings: WorkerSettings) -> None:
+    """End what this process's worker runs, and forget it."""
+    with _lock:
+        worker = _workers.pop(settings, None)
+    if worker is not None:
+        worker.close()

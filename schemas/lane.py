@@ -1,0 +1,31 @@
+"""A lane: what is batched, paced and suspended together; its key is what Beam groups by."""
+
+from typing import NamedTuple
+
+
+class Lane(NamedTuple):
+    """Connector, shard, and the part that the partner's own grouping adds (a feed, a file)."""
+
+    connector: str
+    part: str
+    shard: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.connector}/{self.shard}/{self.part}"
+
+    @classmethod
+    def of(cls, key: str) -> "Lane":
+        """The lane of a key; a connector's name holds no slash."""
+        connector, shard, part = key.split("/", 2)
+        return cls(connector, part, int(shard))
+
+
+def hold_lane(connector: str, hold_part: str) -> str:
+    """The name of the queue in the hold: one a connector, or one a feed of it."""
+    return f"{connector}+{hold_part}" if hold_part else connector
+
+
+def connector_of(held: str) -> str:
+    """The connector of a queue in the hold; a connector's name holds no plus sign."""
+    return held.partition("+")[0]

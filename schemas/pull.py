@@ -1,0 +1,20 @@
+"""A pull: messages that were read together, the element that ReadEvents emits."""
+
+import msgspec
+
+
+class Pull(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Undecoded messages with what is known of their reading; all of one UTC hour of publishing.
+
+    Times are milliseconds since the epoch.
+    """
+
+    oldest_ms: int
+    newest_ms: int
+    messages: list[bytes]
+    receipt: int = 0
+    """What to settle once all that came of the messages is done; 0 where the engine acknowledges."""
+
+
+encode_pull = msgspec.msgpack.Encoder().encode
+decode_pull = msgspec.msgpack.Decoder(Pull).decode

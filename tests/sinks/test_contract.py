@@ -1,0 +1,464 @@
+"""The contract of a sink, run on every sink that is found.
+
+A partner's own test file, `test_<kind>.py`, gives the suite its `EXAMPLE` settings, in which every
+kind of secret is set, and its `SECRETS`: their values by reference.
+"""
+
+import collections
+import copy
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.samples import sample_events
+from schemas.catalogue import canonical_event_type, event_types
+from schemas.connector import Connector, decode_hook, schema_hook, secret_references
+from schemas.event import decode_event
+from schemas.secret import is_reference
+from sinks import sink_kinds
+from sinks.sink import Answer, FileWrite, HttpRequest, Packed, Request, Sink, Verdict
+
+KINDS = sorted(sink_kinds())
+HOUR = "2026-01-31-23"
+MAX_BYTES = 900_000
+
+
+@dataclass(frozen=True)
+class Partner:
+    """A kind of sink with the settings and secrets that its test file gives for an example."""
+
+    sink_type: type[Sink[Any]]
+    example: Mapping[str, Any]
+    secrets: Mapping[str, str]
+
+    def settings(self, **changes: Any) -> Connector:
+        return convert({**self.example, **changes}, self.sink_type.settings_type)
+
+    def sink(self, **changes: Any) -> Sink[Any]:
+        return self.sink_type(self.settings(**changes))
+
+
+def convert(settings: Any, settings_type: type[Connector]) -> Connector:
+    return msgspec.convert(settings, settings_type, dec_hook=decode_hook)
+
+
+def partner_of(kind: str) -> Partner:
+    tests = importlib.import_module(f"tests.sinks.test_{kind}")
+    return Partner(sink_kinds()[kind], tests.EXAMPLE, tests.SECRETS)
+
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def lanes_of(sink: Sink[Any], messages: Sequence[bytes]) -> Mapping[str, list[bytes]]:
+    """Events by their part of the lane; without those that are not for this partner."""
+    lanes: dict[str, list[bytes]] = {}
+    for message in messages:
+        header, event = decode_event(message, MAX_BYTES)
+        event_type = canonical_event_type(header.event_type)
+        if sink.needs_external_user_id and not header.has_external_user_id:
+            continue
+        part = sink.place(header, event_type, HOUR) if sink.supports(event_type) else None
+        if isinstance(part, str):
+            lanes.setdefault(part, []).append(event)
+    return lanes
+
+
+def pack_lanes(
+    sink: Sink[Any], messages: Sequence[bytes], secrets: Mapping[str, str]
+) -> Sequence[tuple[list[bytes], Packed]]:
+    """Every lane's events with what they were packed into."""
+    lanes = lanes_of(sink, messages)
+    return [(events, sink.pack(events, part, secrets)) for part, events in lanes.items()]
+
+
+def requests_of(packed: Sequence[tuple[list[bytes], Packed]]) -> list[Request]:
+    return [request for _, result in packed for request in result.requests]
+
+
+SAMPLES = sample_events(400, 11)
+SAMPLE_TYPES = sorted(event_types())
+
+RAW = ["1e999", "-0", "1.50", "9" * 30, "1E400", "9007199254740993", "2147483648", "3.5e38"]
+"""Numbers that a decoder may choke on, and json.dumps does not write."""
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=30)
+    | st.sampled_from(["", "12", "true", "NaN", "\ud800", "\u2028", "é" * 200, "x" * 3_000])
+    | st.sampled_from(RAW).map(lambda number: f"<<{number}>>"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+NAMES = st.sampled_from(
+    ["app_id", "platform", "price", "properties", "custom_properties", "purchase_properties"]
+    + ["media_urls", "suspected_bot_click_reason", "is_drop", "product_id", "latitude", "event"]
+    + ["currency", "machine_open", "duration", "time_ms", "id", "time", "user_agent", "send_id"]
+) | st.text(max_size=8)
+HEADER_STRINGS = {"app_group_id", "app_id", "platform", "external_user_id"}
+
+
+def spell(event: Mapping[str, Any]) -> bytes:
+    """The event as JSON, marked numbers in their own spelling."""
+    text = json.dumps(event)
+    for number in RAW:
+        text = text.replace(f'"<<{number}>>"', number)
+    return text.encode()
+
+
+def strings_where_routing_reads(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if name not in HEADER_STRINGS or value is None else str(value)
+        for name, value in fields.items()
+    }
+
+
+EVENTS = st.builds(
+    lambda event_type, number, time, user, properties: {
+        "event_type": event_type,
+        "id": f"e-{number}",
+        "time": time,
+        "user": strings_where_routing_reads(user),
+        "properties": strings_where_routing_reads(properties),
+    },
+    st.sampled_from(SAMPLE_TYPES) | st.text(min_size=1, max_size=20),
+    st.integers(0, 10**6),
+    st.integers(0, 2**31 - 1) | st.sampled_from([2**31, 253_402_300_799]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "user_id": VALUES,
+            "external_user_id": st.sampled_from(["x-1", "x-2", " ", "customer"]),
+            "device_id": VALUES,
+            "timezone": VALUES,
+        },
+    ),
+    st.dictionaries(NAMES, VALUES, max_size=5),
+).map(spell)
+
+MIXES = st.lists(EVENTS | st.sampled_from(SAMPLES), max_size=25)
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={"max_events": st.integers(1, 9), "max_request_bytes": st.integers(200, 20_000)},
+)
+
+
+def test_every_kind_has_a_test_file_with_an_example() -> None:
+    for kind in KINDS:
+        partner = partner_of(kind)
+        assert partner.example["kind"] == kind
+        assert set(partner.secrets) == set(secret_references(partner.settings())), (
+            f"the SECRETS of test_{kind} are not those that its EXAMPLE refers to"
+        )
+
+
+@every_kind
+def test_the_sink_says_what_it_is(kind: str) -> None:
+    sink_type = sink_kinds()[kind]
+    assert sink_type.kind == kind
+    assert sink_type.__doc__
+    assert isinstance(sink_type.needs_external_user_id, bool)
+    assert isinstance(sink_type.proves_delivery, bool)
+    limits = sink_type.limits
+    assert 1 <= limits.max_events
+    assert 1 <= limits.max_request_bytes <= limits.most_request_bytes
+    assert limits.batch_window_seconds > 0
+
+
+@every_kind
+@given(MIXES, LIMITS)
+def test_packing_loses_and_invents_no_event(
+    kind: str, messages: list[bytes], limits: dict[str, int]
+) -> None:
+    partner = partner_of(kind)
+    for events, packed in pack_lanes(partner.sink(**limits), messages, partner.secrets):
+        found = [event for request in packed.requests for event in request.events]
+        found += [unpackable.event for unpackable in packed.unpackable]
+        assert collections.Counter(found) == collections.Counter(events)
+
+
+@every_kind
+@given(MIXES, LIMITS)
+def test_no_request_exceeds_its_limits(
+    kind: str, messages: list[bytes], limits: dict[str, int]
+) -> None:
+    partner = partner_of(kind)
+    sink = partner.sink(**limits)
+    for request in requests_of(pack_lanes(sink, messages, partner.secrets)):
+        assert 1 <= len(request.events) <= sink.max_events
+        weight = (
+            sum(map(len, request.events)) if isinstance(request, FileWrite) else len(request.body)
+        )
+        assert weight <= sink.max_request_bytes
+
+
+@every_kind
+@given(st.lists(st.sampled_from(SAMPLES), max_size=30, unique=True), LIMITS)
+def test_the_events_of_a_user_keep_their_order(
+    kind: str, messages: list[bytes], limits: dict[str, int]
+) -> None:
+    partner = partner_of(kind)
+    for events, packed in pack_lanes(partner.sink(**limits), messages, partner.secrets):
+        unpackable = {u.event for u in packed.unpackable}
+        sent = [event for request in packed.requests for event in request.events]
+        assert by_user(sent) == by_user([event for event in events if event not in unpackable])
+
+
+def by_user(events: Sequence[bytes]) -> Mapping[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for event in events:
+        found.setdefault(json.dumps(json.loads(event).get("user")), []).append(event)
+    return found
+
+
+@every_kind
+@given(MIXES)
+def test_bodies_are_strict_json(kind: str, messages: list[bytes]) -> None:
+    partner = partner_of(kind)
+    for request in requests_of(pack_lanes(partner.sink(), messages, partner.secrets)):
+        if isinstance(request, HttpRequest):
+            check_strict_json(request.body)
+
+
+def check_strict_json(body: bytes) -> None:
+    value = json.loads(body.decode("utf-8"), parse_constant=pytest.fail, parse_int=str)
+    json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate cannot be encoded
+
+
+@every_kind
+def test_nesting_that_can_be_decoded_but_hardly_packed_is_no_crash(kind: str) -> None:
+    partner = partner_of(kind)
+    sink = partner.sink()
+    nested = [deep_event(depth) for depth in range(600, 1_000, 5)]
+    lanes = lanes_of(sink, [event for event in nested if decodes(event)])
+    for part, events in lanes.items():
+        packed = called_from(60, sink, events, part, partner.secrets)
+        count = sum(len(request.events) for request in packed.requests)
+        assert count + len(packed.unpackable) == len(events)
+
+
+def deep_event(depth: int) -> bytes:
+    event = sample_of("users.behaviors.CustomEvent")
+    event["properties"]["custom_properties"] = "<<deep>>"
+    return spell(event).replace(b'"<<deep>>"', b'{"a":' * depth + b"1" + b"}" * depth)
+
+
+def sample_of(event_type: str) -> dict[str, Any]:
+    return {
+        "event_type": event_type,
+        "id": "e-1",
+        "time": 1_700_000_000,
+        "user": {"user_id": "u-1", "external_user_id": "x-1"},
+        "properties": {"app_id": "app-1", "platform": "ios", "name": "n"},
+    }
+
+
+def decodes(message: bytes) -> bool:
+    try:
+        decode_event(message, MAX_BYTES)
+    except Exception:
+        return False
+    return True
+
+
+def called_from(
+    frames: int, sink: Sink[Any], events: list[bytes], part: str, secrets: Mapping[str, str]
+) -> Packed:
+    """Pack some frames deeper in the stack than the events were decoded."""
+    if frames:
+        return called_from(frames - 1, sink, events, part, secrets)
+    return sink.pack(events, part, secrets)
+
+
+@every_kind
+def test_packing_the_same_twice_gives_the_same(kind: str) -> None:
+    partner = partner_of(kind)
+    first = pack_lanes(partner.sink(), SAMPLES, partner.secrets)
+    assert first
+    assert first == pack_lanes(partner.sink(), SAMPLES, partner.secrets)
+
+
+@every_kind
+def test_a_batch_that_is_sent_again_goes_out_with_todays_secrets(kind: str) -> None:
+    partner = partner_of(kind)
+    rotated = {reference: f"{value}-rotated" for reference, value in partner.secrets.items()}
+    before = requests_of(pack_lanes(partner.sink(), SAMPLES, partner.secrets))
+    after = requests_of(pack_lanes(partner.sink(), SAMPLES, rotated))
+    assert before
+    for old, new in zip(before, after, strict=True):
+        assert new.body == old.body
+        assert new != old
+
+
+@every_kind
+@given(MIXES, LIMITS)
+def test_what_prints_shows_no_secret_and_no_url(
+    kind: str, messages: list[bytes], limits: dict[str, int]
+) -> None:
+    partner = partner_of(kind)
+    packed = pack_lanes(partner.sink(**limits), messages, partner.secrets)
+    printed = [repr(result.unpackable) for _, result in packed]
+    printed += [u.detail for _, result in packed for u in result.unpackable]
+    for request in requests_of(packed):
+        printed.append(repr(request))
+        assert isinstance(request, FileWrite) or "://" not in repr(request)
+    check_hides_secrets(printed, partner)
+
+
+def check_hides_secrets(printed: Sequence[str], partner: Partner) -> None:
+    for text in printed:
+        assert not [ref for ref, value in partner.secrets.items() if value in text]
+
+
+@every_kind
+def test_http_requests_are_posts_of_json(kind: str) -> None:
+    partner = partner_of(kind)
+    for request in requests_of(pack_lanes(partner.sink(), SAMPLES, partner.secrets)):
+        if isinstance(request, HttpRequest):
+            assert request.method == "POST"
+            assert request.headers["Content-Type"].startswith("application/json")
+            assert all(value.isascii() and value.isprintable() for value in request.headers.values())
+
+
+@every_kind
+def test_every_lane_names_its_queue_in_the_hold(kind: str) -> None:
+    sink = partner_of(kind).sink()
+    parts = lanes_of(sink, SAMPLES)
+    assert parts
+    held = {sink.hold_part(part) for part in parts}
+    assert held <= {sink.hold_part(part) for part in held} | held
+    assert len(held) <= 10  # a queue a connector, or a feed, and not one an event type and hour
+
+
+# Verdicts
+
+VERDICTS = {
+    Verdict.DELIVERED: [200, 201, 202, 204, 299],
+    Verdict.RETRY: [100, 301, 302, 304, 307, 308, 408, 425, 429, 500, 502, 503, 504, 599, 999],
+    Verdict.SUSPEND: [401, 403, 404, 407],
+    Verdict.TOO_LARGE: [413],
+    Verdict.REJECTED: [400, 402, 405, 406, 409, 410, 411, 414, 415, 418, 422, 451],
+}
+ERRORS = {
+    Verdict.RETRY: ["timeout", "network", "storage"],
+    Verdict.SUSPEND: ["address", "permission", "missing"],
+}
+STATUSES = [(verdict, status) for verdict, statuses in VERDICTS.items() for status in statuses]
+
+
+@every_kind
+@pytest.mark.parametrize(("verdict", "status"), STATUSES)
+def test_a_status_has_the_verdict_of_the_table(kind: str, verdict: Verdict, status: int) -> None:
+    assert partner_of(kind).sink().judge(Answer(status)) is verdict
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("verdict", "error"), [(verdict, error) for verdict, codes in ERRORS.items() for error in codes]
+)
+def test_an_error_has_the_verdict_of_the_table(kind: str, verdict: Verdict, error: str) -> None:
+    assert partner_of(kind).sink().judge(Answer(error=error)) is verdict
+
+
+@every_kind
+@given(st.integers(100, 599), st.binary(max_size=80) | VALUES.map(lambda v: spell({"v": v})))
+def test_no_body_is_too_strange_to_be_judged(kind: str, status: int, body: bytes) -> None:
+    assert partner_of(kind).sink().judge(Answer(status, {}, body)) in Verdict
+
+
+# Probes
+
+
+@every_kind
+def test_a_probe_delivers_no_event_and_shows_no_secret(kind: str) -> None:
+    partner = partner_of(kind)
+    sink = partner.sink()
+    for part in lanes_of(sink, SAMPLES):
+        request = sink.probe(part, partner.secrets)
+        if request is not None:
+            assert not request.events
+            check_hides_secrets([repr(request)], partner)
+            if request.body:
+                check_strict_json(request.body)
+
+
+@every_kind
+def test_every_answer_to_a_probe_is_explained_in_a_sentence(kind: str) -> None:
+    sink = partner_of(kind).sink()
+    answers = [Answer(status) for _, status in STATUSES]
+    answers += [Answer(error=code) for codes in ERRORS.values() for code in codes]
+    for answer in answers:
+        assert len(sink.what_probe_proves(answer).split()) >= 3
+
+
+@every_kind
+def test_a_refused_probe_never_claims_that_the_key_is_good(kind: str) -> None:
+    sink = partner_of(kind).sink()
+    for status in VERDICTS[Verdict.SUSPEND]:
+        assert "takes" not in sink.what_probe_proves(Answer(status))
+
+
+# Settings
+
+
+@every_kind
+def test_settings_survive_being_written_and_read(kind: str) -> None:
+    settings = partner_of(kind).settings()
+    written = msgspec.json.encode(settings)
+    assert convert(msgspec.json.decode(written), type(settings)) == settings
+
+
+@every_kind
+def test_an_unknown_setting_is_refused(kind: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        partner_of(kind).settings(no_such_setting=1)
+
+
+@every_kind
+def test_settings_have_a_json_schema(kind: str) -> None:
+    settings_type = sink_kinds()[kind].settings_type
+    schema = msgspec.json.schema(settings_type, schema_hook=schema_hook)
+    described = schema["$defs"][settings_type.__name__]["properties"]
+    assert set(partner_of(kind).example) <= set(described)
+
+
+@every_kind
+def test_the_kind_is_the_only_value_of_its_setting(kind: str) -> None:
+    (field,) = [f for f in msgspec.structs.fields(sink_kinds()[kind].settings_type) if f.name == "kind"]
+    assert get_args(field.type) == (kind,)
+    assert field.default == kind
+
+
+@every_kind
+def test_a_literal_secret_is_refused_and_not_repeated(kind: str) -> None:
+    partner = partner_of(kind)
+    for path in paths_of_references(partner.example):
+        settings = copy.deepcopy(dict(partner.example))
+        put(settings, path, "hunter2")
+        with pytest.raises(msgspec.ValidationError) as refused:
+            convert(settings, partner.sink_type.settings_type)
+        assert "hunter2" not in str(refused.value)
+
+
+def paths_of_references(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where references stand in example settings."""
+    if isinstance(value, str):
+        return [path] if is_reference(value) else []
+    items = value.items() if isinstance(value, Mapping) else ()
+    return [found for key, inner in items for found in paths_of_references(inner, (*path, key))]
+
+
+def put(settings: Any, path: tuple[Any, ...], value: str) -> None:
+    for key in path[:-1]:
+        settings = settings[key]
+    settings[path[-1]] = value

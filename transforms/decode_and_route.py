@@ -1,0 +1,71 @@
+"""DecodeAndRoute: pulls in; fragments of lanes and invalid messages out."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, PCollectionTuple, TaggedOutput
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from runtime.decoding import Decoder
+from runtime.keeping import Letters, encode_letters
+from runtime.worker import Worker, WorkerSettings, worker_of
+from schemas.batch import Batch, encode_batch
+from schemas.pull import decode_pull
+from transforms.counting import enter
+from transforms.write_dead_letters import LETTERS
+
+FRAGMENTS = "fragments"
+
+_COUNT_EVERY_SECONDS = 1.0
+"""A bounded run is one long bundle; its counts are entered as it goes."""
+
+
+@dataclass
+class DecodeAndRoute(beam.PTransform[PCollection[bytes], PCollectionTuple]):
+    """Pulls to `FRAGMENTS` (lane, batch) and `LETTERS` (stage, letters)."""
+
+    settings: WorkerSettings
+
+    def expand(self, pulls: PCollection[bytes]) -> PCollectionTuple:
+        return pulls | "Decode" >> beam.ParDo(_DecodeFn(self.settings)).with_outputs(
+            LETTERS, main=FRAGMENTS
+        )
+
+
+@beam.typehints.with_output_types(tuple[str, bytes])
+class _DecodeFn(beam.DoFn):
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        self._worker: Worker = worker_of(self._settings)
+
+    def start_bundle(self) -> None:
+        self._decoder: Decoder = self._worker.decoder()
+        self._count_at = time.monotonic() + _COUNT_EVERY_SECONDS
+
+    def process(self, pull: bytes) -> Iterator[Any]:
+        for found in self._decoder.decode(decode_pull(pull)):
+            yield _output(found)
+        if time.monotonic() >= self._count_at:
+            self._count_at = time.monotonic() + _COUNT_EVERY_SECONDS
+            enter(self._worker, self._decoder.take_tally())
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        for key, batch in self._decoder.flush():
+            timestamp = Timestamp(micros=batch.oldest_ms * 1_000)
+            yield WindowedValue((key, encode_batch(batch)), timestamp, [GlobalWindow()])
+        self._decoder.finish()
+        enter(self._worker, self._decoder.take_tally())
+
+
+def _output(found: Letters | tuple[str, Batch]) -> Any:
+    if isinstance(found, Letters):
+        return TaggedOutput(LETTERS, ("decode", encode_letters(found)))
+    key, batch = found
+    return key, encode_batch(batch)

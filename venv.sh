@@ -1,0 +1,22 @@
+# Makes .venv beside this file and installs the project into it; sourced by the run_*.sh commands.
+# It installs again only when setup.py has changed since.
+
+currents_python() {
+  local candidate
+  for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "currents needs Python 3.10 or newer; set PYTHON to one" >&2
+  return 1
+}
+
+if ! cmp -s setup.py .venv/installed-setup.py; then
+  echo "installing into .venv (a minute or two, once)" >&2
+  python=$(currents_python)
+  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+  cp setup.py .venv/installed-setup.py
+fi
