@@ -71,7 +71,7 @@ class _Uninstall(
 
 
 class _DeviceInfo(msgspec.Struct, forbid_unknown_fields=True):
-    """What a Currents event can say of a device; the schema admits more, but no other names."""
+    """The fields of the schema that an engagement event can fill; it tolerates no unknown ones."""
 
     platform: (
         Literal[

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from sandbox.partners.site import Reply
 
+DRIP_SECONDS = 1.0
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -23,7 +24,7 @@ async def drip(transport: asyncio.Transport, reply: Reply) -> None:
     """Send the whole answer, its head included, at one byte a second, and close."""
     for byte in _raw(reply):
         transport.write(bytes([byte]))
-        await asyncio.sleep(1)
+        await asyncio.sleep(DRIP_SECONDS)
     transport.close()
 
 

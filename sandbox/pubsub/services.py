@@ -5,7 +5,7 @@ Messages and signatures are those of `google.pubsub.v1` as google-cloud-pubsub s
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -209,14 +209,15 @@ def _responses(subscription: Subscription, consumer: Consumer) -> Iterator[Any]:
 
 def _read_requests(requests: Iterator[Any], subscription: Subscription, consumer: Consumer) -> None:
     """Apply what a stream's client sends until it has no more to send or has left."""
+    refusal: Refusal | None = None
     try:
-        for request in requests:
-            _apply(request, subscription, consumer)
-        subscription.close(consumer)
-    except Refusal as refusal:
+        with suppress(grpc.RpcError):  # how gRPC says that the call is over
+            for request in requests:
+                _apply(request, subscription, consumer)
+    except Refusal as error:
+        refusal = error
+    finally:
         subscription.close(consumer, refusal)
-    except grpc.RpcError:  # how gRPC says that the call is over
-        subscription.close(consumer)
 
 
 def _apply(request: Any, subscription: Subscription, consumer: Consumer) -> None:

@@ -1,0 +1,1 @@
+"""Facts about the platform's events, as data; read through `schemas.catalogue`."""
