@@ -83,7 +83,7 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
         files = [self._file(written[start:end], event_type, hour, secrets) for start, end in runs]
         return Packed(files, unpackable)
 
-    def probe(self, part: str, secrets: Secrets) -> None:  # noqa: ARG002
+    def probe(self, part: str, secrets: Secrets) -> None:
         """Return None: every file that is written stays for the partner's readers to find."""
 
     def _to_records(

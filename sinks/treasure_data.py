@@ -68,7 +68,7 @@ class TreasureDataSink(Sink[TreasureDataConnector]):
             self.max_events,
         )
 
-    def probe(self, part: str, secrets: Secrets) -> None:  # noqa: ARG002
+    def probe(self, part: str, secrets: Secrets) -> None:
         """Return None: a request of zero events would add a row, and says nothing about the key."""
 
     def _headers(self, secrets: Secrets) -> Mapping[str, str]:

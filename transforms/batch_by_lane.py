@@ -64,9 +64,7 @@ class _BatchFn(beam.DoFn):
     WINDOW = TimerSpec("window", TimeDomain.REAL_TIME)
     DRAIN = TimerSpec("drain", TimeDomain.WATERMARK)
 
-    def __init__(
-        self, settings: WorkerSettings, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
 

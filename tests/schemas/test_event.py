@@ -148,7 +148,17 @@ def test_json_that_is_no_object_has_the_wrong_type(message: bytes) -> None:
         changed().decode().encode("utf-16"),
         *(
             HEAD + value + TAIL
-            for value in [b"NaN", b"Infinity", b"-Infinity", b"01", b"+1", b"1.", b".5", b"'a'", b""]
+            for value in [
+                b"NaN",
+                b"Infinity",
+                b"-Infinity",
+                b"01",
+                b"+1",
+                b"1.",
+                b".5",
+                b"'a'",
+                b"",
+            ]
         ),
     ],
 )
@@ -228,7 +238,9 @@ def agrees_with_json_loads(message: bytes) -> None:
     assert b"\r" not in line
 
 
-@given(SCRAPS, st.sampled_from([lambda s: HEAD + s + TAIL, lambda s: HEAD + b'"' + s + b'"' + TAIL]))
+@given(
+    SCRAPS, st.sampled_from([lambda s: HEAD + s + TAIL, lambda s: HEAD + b'"' + s + b'"' + TAIL])
+)
 @example(rb"\ud800\ud800\udc00", lambda scrap: HEAD + b'"' + scrap + b'"' + TAIL)
 def test_what_is_accepted_is_one_line_of_strict_json_and_nothing_else_is(
     scrap: bytes, place: Callable[[bytes], bytes]
@@ -253,7 +265,9 @@ def test_damaged_bytes_are_never_accepted_as_something_else(
     st.sampled_from([None, 2]),
     st.booleans(),
 )
-def test_every_json_value_passes_as_a_property(value: Any, indent: int | None, escape: bool) -> None:
+def test_every_json_value_passes_as_a_property(
+    value: Any, indent: int | None, escape: bool
+) -> None:
     value = json.loads(json.dumps(value).replace("Infinity", "1"))
     event = {**EVENT, "properties": {"p": value}}
     text = json.dumps(event, indent=indent, ensure_ascii=escape)

@@ -170,7 +170,7 @@ def test_the_sink_says_what_it_is(kind: str) -> None:
     assert isinstance(sink_type.needs_external_user_id, bool)
     assert isinstance(sink_type.proves_delivery, bool)
     limits = sink_type.limits
-    assert 1 <= limits.max_events
+    assert limits.max_events >= 1
     assert 1 <= limits.max_request_bytes <= limits.most_request_bytes
     assert limits.batch_window_seconds > 0
 
@@ -327,7 +327,9 @@ def test_http_requests_are_posts_of_json(kind: str) -> None:
         if isinstance(request, HttpRequest):
             assert request.method == "POST"
             assert request.headers["Content-Type"].startswith("application/json")
-            assert all(value.isascii() and value.isprintable() for value in request.headers.values())
+            assert all(
+                value.isascii() and value.isprintable() for value in request.headers.values()
+            )
 
 
 @every_kind
@@ -434,7 +436,9 @@ def test_settings_have_a_json_schema(kind: str) -> None:
 
 @every_kind
 def test_the_kind_is_the_only_value_of_its_setting(kind: str) -> None:
-    (field,) = [f for f in msgspec.structs.fields(sink_kinds()[kind].settings_type) if f.name == "kind"]
+    (field,) = [
+        f for f in msgspec.structs.fields(sink_kinds()[kind].settings_type) if f.name == "kind"
+    ]
     assert get_args(field.type) == (kind,)
     assert field.default == kind
 

@@ -47,9 +47,9 @@ class SeventhSink(Sink[SeventhConnector]):
     def _headers(self, secrets: Secrets) -> dict[str, str]:
         return {"Content-Type": "application/json", "Key": secrets[self.settings.key]}
 '''
-TESTS = '''EXAMPLE = {"name": "the-seventh", "kind": "seventh", "key": "env:SEVENTH_KEY"}
+TESTS = """EXAMPLE = {"name": "the-seventh", "kind": "seventh", "key": "env:SEVENTH_KEY"}
 SECRETS = {"env:SEVENTH_KEY": "s3v3nth"}
-'''
+"""
 
 
 @pytest.fixture
@@ -93,6 +93,8 @@ def test_a_sink_without_a_test_file_fails_the_suite(checkout: Path) -> None:
 @pytest.mark.slow
 def test_a_sink_that_loses_an_event_fails_the_suite(checkout: Path) -> None:
     (checkout / "tests" / "sinks" / "test_seventh.py").write_text(TESTS)
-    (checkout / "sinks" / "seventh.py").write_text(SINK.replace("(\n            events,", "(\n            events[1:],"))
+    (checkout / "sinks" / "seventh.py").write_text(
+        SINK.replace("(\n            events,", "(\n            events[1:],")
+    )
     run = run_contract(checkout, "seventh and loses_and_invents")
     assert run.returncode == 1, run.stdout

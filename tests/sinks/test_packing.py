@@ -39,9 +39,7 @@ def test_runs_hold_every_part_once_in_order_and_within_both_limits(
         assert envelope.weigh(sum(fitting[start:end]), end - start) <= max_bytes
 
 
-@given(
-    ENVELOPES, st.lists(st.integers(0, 30), max_size=40), st.integers(47, 90), st.integers(1, 7)
-)
+@given(ENVELOPES, st.lists(st.integers(0, 30), max_size=40), st.integers(47, 90), st.integers(1, 7))
 def test_a_run_ends_only_where_the_next_part_would_not_fit(
     envelope: Envelope, sizes: list[int], max_bytes: int, max_count: int
 ) -> None:

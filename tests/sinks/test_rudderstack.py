@@ -53,7 +53,9 @@ def test_a_literal_url_with_a_key_is_refused_without_repeating_it(url: str) -> N
 
 
 def test_a_literal_url_without_a_key_is_taken() -> None:
-    assert request_of({}, url="https://rs.example.com/in?x=1").url == "https://rs.example.com/in?x=1"
+    assert (
+        request_of({}, url="https://rs.example.com/in?x=1").url == "https://rs.example.com/in?x=1"
+    )
 
 
 @pytest.mark.parametrize("region", ["us", "eu", None])
