@@ -97,7 +97,7 @@ class Delivery:
         self._deliverer = deliverer
         self._entry = entry
         self._secrets: Secrets = {}
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._pending = 0
@@ -231,7 +231,7 @@ class Delivery:
         delay = random.uniform(0.05, 0.1 * 2**attempt)  # noqa: S311 - full jitter, no secret
         if retry_after is not None:
             delay = max(delay, retry_after)
-        spent = time.monotonic() - self._started
+        spent = time.monotonic() - self.started
         if attempt >= QUICK_TRIES or spent + delay > QUICK_SECONDS:
             self._keep(request, undelivered, attempt)
             return

@@ -9,6 +9,7 @@ from runtime.decoding import Decoder
 from runtime.delivery import Deliverer
 from runtime.exchange import HttpExchange
 from runtime.hold import HoldQueue
+from runtime.in_flight import InFlight
 from runtime.ledger import Ledger
 from runtime.pool import LanePool
 from runtime.receipts import Receipts
@@ -49,6 +50,7 @@ class Worker:
         self.hold = HoldQueue(settings.hold)
         self.receipts = Receipts()
         self.ledger = Ledger()
+        self.in_flight = InFlight()
         self._router = Router(self.config.current())
 
     def decoder(self) -> Decoder:

@@ -1,0 +1,187 @@
+"""DeliverBatches: batches go to their partners; what is left of them flows on.
+
+A delivery error is never raised. A bundle waits for its deliveries only so long: on DirectRunner,
+which has one thread, what is unfinished stays in the air and the lane's timer looks after it;
+elsewhere it counts as undelivered once the wait is over.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, PCollectionTuple, TaggedOutput
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import TimerSpec, on_timer
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+from runtime.in_flight import Flight, Landed, take_off
+from runtime.ledger import Tally
+from runtime.worker import Worker, WorkerSettings, worker_of
+from schemas.batch import Token
+from transforms.counting import enter
+from transforms.engine import Engine
+from transforms.hold_undelivered import UNDELIVERED
+from transforms.write_dead_letters import LETTERS
+
+MAX_BYTES_IN_FLIGHT = 32_000_000
+_TICK_SECONDS = 0.05
+_END_OF_INPUT = GlobalWindow().end
+
+LaneBytes = tuple[str, bytes]
+
+
+@dataclass
+class DeliverBatches(beam.PTransform[PCollection[LaneBytes], PCollectionTuple]):
+    """(lane, batch) to `UNDELIVERED` (hold lane, batches) and `LETTERS` (stage, letters)."""
+
+    settings: WorkerSettings
+    engine: Engine
+
+    def expand(self, batches: PCollection[LaneBytes]) -> PCollectionTuple:
+        deliver = _DeliverByTimerFn if self.engine is Engine.DIRECT else _DeliverFn
+        return batches | "Deliver" >> beam.ParDo(deliver(self.settings)).with_outputs(
+            LETTERS, main=UNDELIVERED
+        )
+
+
+class _Books:
+    """What a bundle's landed deliveries did, entered when the bundle is done."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._tokens: list[Token] = []
+
+    def land(self, worker: Worker, flight: Flight) -> Iterator[Any]:
+        """Yield what is left of a delivery."""
+        landed: Landed = flight.land(worker.receipts)
+        self._tally.of(flight.lane.connector).add(landed.tally)
+        self._tokens.extend(landed.tokens)
+        if landed.holding is not None:
+            yield landed.hold_lane, landed.holding
+        if landed.letters is not None:
+            yield TaggedOutput(LETTERS, ("deliver", landed.letters))
+
+    def enter(self, worker: Worker) -> None:
+        enter(worker, self._tally)
+        worker.receipts.settle(self._tokens)
+
+
+@beam.typehints.with_output_types(tuple[str, bytes])
+class _DeliverFn(beam.DoFn):
+    """Sends all batches of a bundle side by side, and waits for them."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        self._worker: Worker = worker_of(self._settings)
+
+    def start_bundle(self) -> None:
+        self._flights: list[Flight] = []
+        self._books = _Books()
+
+    def process(self, element: LaneBytes) -> Iterator[Any]:
+        key, encoded = element
+        worker = self._worker
+        self._flights.append(take_off(worker.deliverer, worker.config.current(), key, encoded))
+        while sum(flight.size for flight in self._flights) > MAX_BYTES_IN_FLIGHT:
+            self._flights[0].delivery.wait()
+            yield from self._land_done()
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        for flight in self._flights:
+            flight.delivery.wait()
+        for output in self._land_done():
+            yield _windowed(output)
+        self._books.enter(self._worker)
+
+    def _land_done(self) -> Iterator[Any]:
+        done = [flight for flight in self._flights if flight.delivery.done]
+        self._flights = [flight for flight in self._flights if flight not in done]
+        for flight in done:
+            yield from self._books.land(self._worker, flight)
+
+
+@beam.typehints.with_input_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[str, bytes])
+class _DeliverByTimerFn(beam.DoFn):
+    """Sends batches and comes back for the outcomes, so that one thread serves all lanes."""
+
+    TICK = TimerSpec("tick", TimeDomain.REAL_TIME)
+    DRAIN = TimerSpec("drain", TimeDomain.WATERMARK)
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        self._worker: Worker = worker_of(self._settings)
+
+    def start_bundle(self) -> None:
+        self._books = _Books()
+        self._landed: list[tuple[str, list[Flight]]] = []
+
+    def process(
+        self,
+        element: LaneBytes,
+        tick: Any = beam.DoFn.TimerParam(TICK),
+        drain: Any = beam.DoFn.TimerParam(DRAIN),
+    ) -> None:
+        key, encoded = element
+        worker = self._worker
+        self._wait_for_room()
+        if not worker.in_flight.has(key, encoded):
+            flight = take_off(worker.deliverer, worker.config.current(), key, encoded)
+            worker.in_flight.add(key, encoded, flight)
+        tick.set(time.time() + _TICK_SECONDS)
+        drain.set(_END_OF_INPUT)
+
+    @on_timer(TICK)
+    def look_after(
+        self,
+        key: Any = beam.DoFn.KeyParam,
+        tick: Any = beam.DoFn.TimerParam(TICK),
+        drain: Any = beam.DoFn.TimerParam(DRAIN),
+    ) -> Iterator[Any]:
+        flights = self._worker.in_flight.of(key)
+        done = [flight for flight in flights if flight.delivery.done]
+        yield from self._land(key, done)
+        if len(done) < len(flights):
+            tick.set(time.time() + _TICK_SECONDS)
+        else:
+            drain.clear()
+
+    @on_timer(DRAIN)
+    def input_has_ended(
+        self, key: Any = beam.DoFn.KeyParam, tick: Any = beam.DoFn.TimerParam(TICK)
+    ) -> Iterator[Any]:
+        flights = self._worker.in_flight.of(key)
+        for flight in flights:
+            flight.delivery.wait()
+        yield from self._land(key, flights)
+        tick.clear()
+
+    def finish_bundle(self) -> None:
+        for key, flights in self._landed:
+            self._worker.in_flight.remove(key, flights)
+        self._books.enter(self._worker)
+
+    def _land(self, key: str, flights: list[Flight]) -> Iterator[Any]:
+        self._landed.append((key, flights))
+        for flight in flights:
+            yield from self._books.land(self._worker, flight)
+
+    def _wait_for_room(self) -> None:
+        """Read no further while more is in the air than memory should hold."""
+        oldest = self._worker.in_flight.oldest()
+        if oldest is not None and self._worker.in_flight.size > MAX_BYTES_IN_FLIGHT:
+            oldest.delivery.wait()
+
+
+def _windowed(output: Any) -> Any:
+    if isinstance(output, TaggedOutput):
+        return TaggedOutput(output.tag, _windowed(output.value))
+    return WindowedValue(output, MIN_TIMESTAMP, [GlobalWindow()])
