@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection, PCollectionTuple, TaggedOutput
+from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
@@ -26,12 +26,12 @@ _COUNT_EVERY_SECONDS = 1.0
 
 
 @dataclass
-class DecodeAndRoute(beam.PTransform[PCollection[bytes], PCollectionTuple]):
+class DecodeAndRoute(beam.PTransform[PCollection[bytes], DoOutputsTuple]):
     """Pulls to `FRAGMENTS` (lane, batch) and `LETTERS` (stage, letters)."""
 
     settings: WorkerSettings
 
-    def expand(self, pulls: PCollection[bytes]) -> PCollectionTuple:
+    def expand(self, pulls: PCollection[bytes]) -> DoOutputsTuple:
         return pulls | "Decode" >> beam.ParDo(_DecodeFn(self.settings)).with_outputs(
             LETTERS, main=FRAGMENTS
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection, PCollectionTuple, TaggedOutput
+from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
@@ -35,13 +35,13 @@ LaneBytes = tuple[str, bytes]
 
 
 @dataclass
-class DeliverBatches(beam.PTransform[PCollection[LaneBytes], PCollectionTuple]):
+class DeliverBatches(beam.PTransform[PCollection[LaneBytes], DoOutputsTuple]):
     """(lane, batch) to `UNDELIVERED` (hold lane, batches) and `LETTERS` (stage, letters)."""
 
     settings: WorkerSettings
     engine: Engine
 
-    def expand(self, batches: PCollection[LaneBytes]) -> PCollectionTuple:
+    def expand(self, batches: PCollection[LaneBytes]) -> DoOutputsTuple:
         deliver = _DeliverByTimerFn if self.engine is Engine.DIRECT else _DeliverFn
         return batches | "Deliver" >> beam.ParDo(deliver(self.settings)).with_outputs(
             LETTERS, main=UNDELIVERED

@@ -1,0 +1,56 @@
+"""ReadEvents: messages in, as pulls; from files, from Pub/Sub, or from nowhere."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
+from apache_beam.pvalue import AsIter, PBegin, PCollection
+
+from runtime.files import FileRange, read_range
+from runtime.worker import WorkerSettings
+from schemas.pull import Pull, encode_pull
+from transforms.engine import Engine
+from transforms.release_held import ReleaseHeld
+
+
+@dataclass
+class ReadEvents(beam.PTransform[PBegin, PCollection[bytes]]):
+    """Pulls of a subscription or, after what is held was tried, of file ranges."""
+
+    settings: WorkerSettings
+    engine: Engine
+    subscription: str | None
+    ranges: Sequence[FileRange]
+
+    def expand(self, begin: PBegin) -> PCollection[bytes]:
+        match self.engine:
+            case Engine.DIRECT:  # our subscriber stands behind it: its messages are pulls
+                return begin | "ReadPulls" >> ReadFromPubSub(subscription=self.subscription)
+            case Engine.DISTRIBUTED:
+                return (
+                    begin
+                    | "ReadMessages"
+                    >> ReadFromPubSub(subscription=self.subscription, with_attributes=True)
+                    | "WrapMessages" >> beam.Map(_pull_of).with_output_types(bytes)
+                )
+            case Engine.BOUNDED:
+                released = begin | "ReleaseHeld" >> ReleaseHeld(self.settings)
+                return (
+                    begin
+                    | "Ranges" >> beam.Create(list(self.ranges), reshuffle=False)
+                    | "ReadLines" >> beam.ParDo(_ReadLinesFn(), AsIter(released))
+                )
+
+
+def _pull_of(message: PubsubMessage) -> bytes:
+    published = int(message.publish_time.timestamp() * 1_000)
+    return encode_pull(Pull(published, published, [message.data]))
+
+
+@beam.typehints.with_output_types(bytes)
+class _ReadLinesFn(beam.DoFn):
+    def process(self, part: FileRange, released: Any) -> Iterator[bytes]:  # noqa: ARG002
+        for pull in read_range(FileRange(*part)):
+            yield encode_pull(pull)
