@@ -26,7 +26,7 @@ _COUNT_EVERY_SECONDS = 1.0
 
 
 @dataclass
-class DecodeAndRoute(beam.PTransform[PCollection[bytes], DoOutputsTuple]):
+class DecodeAndRoute(beam.PTransform[PCollection[bytes], Any]):
     """Pulls to `FRAGMENTS` (lane, batch) and `LETTERS` (stage, letters)."""
 
     settings: WorkerSettings

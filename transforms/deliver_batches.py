@@ -35,7 +35,7 @@ LaneBytes = tuple[str, bytes]
 
 
 @dataclass
-class DeliverBatches(beam.PTransform[PCollection[LaneBytes], DoOutputsTuple]):
+class DeliverBatches(beam.PTransform[PCollection[LaneBytes], Any]):
     """(lane, batch) to `UNDELIVERED` (hold lane, batches) and `LETTERS` (stage, letters)."""
 
     settings: WorkerSettings
