@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `currents`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,233 @@
+"""Running the pipeline: check everything first, run, report, say how it ended."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+
+from pipeline.graph import Source, build
+from pipeline.options import RunOptions
+from runtime.address import AddressPolicy
+from runtime.config_store import ConfigStore
+from runtime.connectors import ConfigError, segment_overlaps
+from runtime.files import NoSuchInput, expand_patterns
+from runtime.reporting import make_report
+from runtime.secrets import SecretError, read_secret
+from runtime.storage import is_local, write_whole
+from runtime.subscriber import Subscriber
+from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
+from schemas.report import Report
+from transforms.direct_pubsub import read_through
+from transforms.engine import Engine
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_HELD = 3
+
+REPORT_SECONDS = 5.0
+
+_logger = logging.getLogger(__name__)
+
+
+class UsageError(Exception):
+    """What the user gave cannot be run; one line for each problem."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was checked and can start."""
+
+    source: Source
+    settings: WorkerSettings
+    options: PipelineOptions
+    runner: str
+    report: str | None
+
+
+def run(arguments: list[str]) -> int:
+    """Run the pipeline and return the exit code.
+
+    Raises:
+        UsageError: nothing was read.
+    """
+    plan = prepare(arguments)
+    if plan.source.engine is Engine.DISTRIBUTED:
+        pipeline = beam.Pipeline(options=plan.options)
+        build(pipeline, plan.source, plan.settings)
+        pipeline.run()
+        return EXIT_DONE
+    return _run_here(plan)
+
+
+def prepare(arguments: list[str]) -> Run:
+    """Check options, connectors file, secrets and input.
+
+    Raises:
+        UsageError: something of it is wrong.
+    """
+    options = PipelineOptions(arguments)
+    ours = options.view_as(RunOptions)
+    unknown = options.get_all_options(drop_default=True, retain_unknown_options=True).keys() - {
+        *options.get_all_options(drop_default=False)
+    }
+    if unknown:
+        raise UsageError(f"unknown option --{sorted(unknown)[0]}")
+    if not ours.connectors:
+        raise UsageError("--connectors is missing: the file that says who gets which events")
+    engine, runner = _engine_of(options, ours)
+    settings = _settings_of(ours, engine)
+    _check_connectors(settings, engine)
+    try:
+        ranges = expand_patterns(ours.input)
+    except NoSuchInput as error:
+        raise UsageError(str(error)) from None
+    standard = options.view_as(StandardOptions)
+    standard.runner = runner
+    standard.streaming = engine is not Engine.BOUNDED
+    return Run(Source(engine, ours.subscription, ranges), settings, options, runner, ours.report)
+
+
+def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
+    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    if ours.subscription and ours.input:
+        raise UsageError("--subscription and --input exclude each other")
+    if runner == "DataflowRunner":
+        if not options.view_as(GoogleCloudOptions).project:
+            raise UsageError("--project is missing: DataflowRunner wants it")
+        return (Engine.DISTRIBUTED if ours.subscription else Engine.BOUNDED), runner
+    if ours.subscription:
+        if runner not in ("DirectRunner", "BundleBasedDirectRunner"):
+            raise UsageError(f"--subscription on {runner} is not known to work; use DirectRunner")
+        return Engine.DIRECT, "BundleBasedDirectRunner"
+    return Engine.BOUNDED, "FnApiRunner" if runner == "DirectRunner" else runner
+
+
+def _settings_of(ours: Any, engine: Engine) -> WorkerSettings:
+    hold, dead_letters = ours.hold, ours.dead_letters
+    if engine is Engine.BOUNDED:
+        for name, default in (("hold", "./held"), ("dead_letters", "./dead-letters")):
+            if not getattr(ours, name):
+                _logger.warning("--%s is not given: %s is used", name, default)
+        hold, dead_letters = hold or "./held", dead_letters or "./dead-letters"
+    for name, value in (("hold", hold), ("dead_letters", dead_letters)):
+        if not value:
+            raise UsageError(f"--{name} is missing: a streaming run wants it")
+        if engine is Engine.DISTRIBUTED and is_local(value):
+            raise UsageError(f"--{name} {value} is a local path: workers do not share one")
+    return WorkerSettings(
+        connectors=ours.connectors,
+        hold=hold,
+        dead_letters=dead_letters,
+        config_refresh_seconds=ours.config_refresh,
+        max_event_bytes=ours.max_event_bytes,
+        address_policy=AddressPolicy(tuple(ours.allow_network), ours.allow_local_partners),
+    )
+
+
+def _check_connectors(settings: WorkerSettings, engine: Engine) -> None:
+    """Everything that can be known to be wrong before a message is read."""
+    try:
+        store = ConfigStore(settings.connectors, settings.address_policy, 0)
+    except ConfigError as error:
+        raise UsageError("\n".join(map(str, error.problems))) from None
+    for warning in segment_overlaps(store.current()):
+        _logger.warning("%s", warning)
+    problems = []
+    for name, entry in store.current().connectors.items():
+        for reference in entry.references:
+            if engine is Engine.DISTRIBUTED:
+                if not reference.startswith("gcp-secret:"):
+                    problems.append(
+                        f"connector {name!r}: {reference}: DataflowRunner takes gcp-secret only"
+                    )
+                continue
+            try:
+                read_secret(reference)
+            except SecretError as error:
+                problems.append(f"connector {name!r}: {error}")
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def _run_here(plan: Run) -> int:
+    worker = worker_of(plan.settings)
+    started = time.time()
+    subscriber = None
+    if plan.source.subscription:
+        subscriber = Subscriber(plan.source.subscription, worker.receipts)
+        read_through(subscriber)
+    try:
+        with _stopping(subscriber), _reporting(plan, worker, started):
+            pipeline = beam.Pipeline(options=plan.options)
+            build(pipeline, plan.source, plan.settings)
+            pipeline.run().wait_until_finish()
+        if subscriber is not None:
+            subscriber.close()
+        report = _report(plan, worker, started)
+    finally:
+        close_worker(plan.settings)
+    held = sum(connector.held for connector in report.connectors.values())
+    if held:
+        _logger.warning(
+            "%d events are held in %s; the next run delivers them", held, plan.settings.hold
+        )
+    return EXIT_HELD if held else EXIT_DONE
+
+
+def _report(plan: Run, worker: Worker, started: float) -> Report:
+    report = make_report(worker.ledger.read(), worker.config.current(), started, plan.runner)
+    if plan.report:
+        text = msgspec.json.format(msgspec.json.encode(report), indent=1)
+        write_whole(str(Path(plan.report)) if is_local(plan.report) else plan.report, text)
+    return report
+
+
+@contextmanager
+def _stopping(subscriber: Subscriber | None) -> Iterator[None]:
+    """While the pipeline streams, SIGINT and SIGTERM end its source."""
+    if subscriber is None:
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda *_: subscriber.stop())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _reporting(plan: Run, worker: Worker, started: float) -> Iterator[None]:
+    """Write the report every few seconds, and say how far the run is."""
+    over = threading.Event()
+
+    def follow() -> None:
+        while not over.wait(REPORT_SECONDS):
+            report = _report(plan, worker, started)
+            delivered = sum(connector.delivered for connector in report.connectors.values())
+            _logger.info("received %d, delivered %d", report.received, delivered)
+
+    thread = threading.Thread(target=follow, name="report", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
