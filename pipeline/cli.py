@@ -34,7 +34,7 @@ def run(arguments: tuple[str, ...]) -> None:
     except UsageError as error:
         click.echo(str(error), err=True)
         code = EXIT_USAGE
-    except Exception as error:  # noqa: BLE001 - the last resort: a line instead of a traceback
+    except Exception as error:
         logging.getLogger("pipeline").debug("the run failed", exc_info=True)
         click.echo(f"the run failed: {type(error).__name__}: {error}", err=True)
         code = EXIT_FAILED

@@ -85,7 +85,7 @@ def prepare(arguments: list[str]) -> Run:
         *options.get_all_options(drop_default=False)
     }
     if unknown:
-        raise UsageError(f"unknown option --{sorted(unknown)[0]}")
+        raise UsageError(f"unknown option --{min(unknown)}")
     if not ours.connectors:
         raise UsageError("--connectors is missing: the file that says who gets which events")
     engine, runner = _engine_of(options, ours)
@@ -146,21 +146,25 @@ def _check_connectors(settings: WorkerSettings, engine: Engine) -> None:
         raise UsageError("\n".join(map(str, error.problems))) from None
     for warning in segment_overlaps(store.current()):
         _logger.warning("%s", warning)
-    problems = []
-    for name, entry in store.current().connectors.items():
-        for reference in entry.references:
-            if engine is Engine.DISTRIBUTED:
-                if not reference.startswith("gcp-secret:"):
-                    problems.append(
-                        f"connector {name!r}: {reference}: DataflowRunner takes gcp-secret only"
-                    )
-                continue
-            try:
-                read_secret(reference)
-            except SecretError as error:
-                problems.append(f"connector {name!r}: {error}")
+    problems = [
+        f"connector {name!r}: {problem}"
+        for name, entry in store.current().connectors.items()
+        for reference in entry.references
+        for problem in _secret_problems(reference, engine)
+    ]
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _secret_problems(reference: str, engine: Engine) -> Iterator[str]:
+    if engine is Engine.DISTRIBUTED:  # workers have neither our environment nor our files
+        if not reference.startswith("gcp-secret:"):
+            yield f"{reference}: on DataflowRunner a secret is gcp-secret:projects/P/secrets/S/versions/V"
+        return
+    try:
+        read_secret(reference)
+    except SecretError as error:
+        yield str(error)
 
 
 def _run_here(plan: Run) -> int:

@@ -46,6 +46,7 @@ def describe(
 
 
 def allowed_values(values: Iterable[object]) -> str:
+    """The values as the end of a sentence."""
     return "allowed: " + ", ".join(repr(value) for value in sorted(values, key=str))
 
 

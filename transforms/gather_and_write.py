@@ -191,7 +191,7 @@ class _GatherFn(beam.DoFn):
         try:
             self._written.append(self._writer.write(self._worker, key, parts))
         except StorageError as error:
-            _logger.error("%s cannot be written and is kept: %s", key, error)  # noqa: TRY400
+            _logger.error("%s cannot be written and is kept: %s", key, error)
             return False
         bag.clear()
         gathered.clear()

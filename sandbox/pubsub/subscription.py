@@ -62,8 +62,8 @@ class Subscription:
         Raises:
             Refusal: what the consumer was closed with, or that the subscription is deleted.
         """
-        until = self._clock() + wait_seconds
         with self._changed:
+            until = self._clock() + wait_seconds
             while not consumer.closed:
                 self._refuse_if_deleted()
                 deliveries = self._take(consumer)

@@ -1,7 +1,9 @@
 """The embedded Pub/Sub's memory, on a clock that the tests turn."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -31,8 +33,10 @@ NOON_NS = 1_800_000_000_000_000_000
 class Clock:
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.read = threading.Event()
 
     def __call__(self) -> float:
+        self.read.set()
         return self.now
 
 
@@ -54,6 +58,19 @@ class Bench:
 
     def take(self, consumer: Consumer | None = None) -> list[Delivery]:
         return self.subscription.receive(consumer or Consumer(10), 0)
+
+    @contextmanager
+    def waiting(self, consumer: Consumer | None = None) -> Iterator[Future[list[Delivery]]]:
+        """A consumer that waits on a thread of its own."""
+        with ThreadPoolExecutor(1) as executor:
+            self.clock.read.clear()
+            future = executor.submit(self.subscription.receive, consumer or Consumer(10), 600)
+            # It reads the clock under the lock, which it gives up only to wait.
+            assert self.clock.read.wait(timeout=5)
+            try:
+                yield future
+            finally:
+                future.cancel()
 
     def take_data(self, consumer: Consumer | None = None) -> list[bytes]:
         return [delivery.message.data for delivery in self.take(consumer)]
@@ -251,11 +268,10 @@ def test_a_message_above_an_answers_bytes_goes_alone() -> None:
 def test_what_a_consumer_is_closed_with_ends_its_wait() -> None:
     bench = Bench()
     consumer = Consumer(10)
-    with ThreadPoolExecutor(1) as executor:
-        waiting = executor.submit(bench.subscription.receive, consumer, 60)
+    with bench.waiting(consumer) as future:
         bench.subscription.close(consumer, Unavailable("gone"))
         with pytest.raises(Unavailable, match="gone"):
-            waiting.result(timeout=5)
+            future.result(timeout=5)
 
 
 def test_a_closed_consumer_gets_nothing() -> None:
@@ -267,21 +283,46 @@ def test_a_closed_consumer_gets_nothing() -> None:
     assert bench.take_data() == [b"a"]
 
 
-def test_a_message_wakes_a_consumer_that_waits() -> None:
+def test_a_message_published_wakes_a_consumer_that_waits() -> None:
     bench = Bench()
-    with ThreadPoolExecutor(1) as executor:
-        waiting = executor.submit(bench.subscription.receive, Consumer(10), 60)
+    with bench.waiting() as future:
         bench.publish(b"a")
-        assert len(waiting.result(timeout=5)) == 1
+        assert len(future.result(timeout=5)) == 1
+
+
+def test_a_message_given_back_wakes_a_consumer_that_waits() -> None:
+    bench = Bench()
+    bench.publish(b"a")
+    [delivery] = bench.take(Consumer(600))
+    with bench.waiting() as future:
+        bench.subscription.extend([delivery.ack_id], 0)
+        assert len(future.result(timeout=5)) == 1
+
+
+def test_room_wakes_a_consumer_that_waits() -> None:
+    bench = Bench()
+    bench.publish(b"a", b"b")
+    consumer = Consumer(600, max_messages=1)
+    held = bench.take(consumer)
+    with bench.waiting(consumer) as future:
+        bench.acknowledge(held)
+        assert len(future.result(timeout=5)) == 1
 
 
 def test_the_deletion_of_a_subscription_ends_its_consumers_wait() -> None:
     bench = Bench()
-    with ThreadPoolExecutor(1) as executor:
-        waiting = executor.submit(bench.subscription.receive, Consumer(10), 60)
+    with bench.waiting() as future:
         bench.broker.delete_subscription(SUBSCRIPTION)
         with pytest.raises(NotFound):
-            waiting.result(timeout=5)
+            future.result(timeout=5)
+
+
+def test_a_deleted_subscription_gets_nothing_more() -> None:
+    bench = Bench()
+    deleted = bench.subscription
+    bench.broker.delete_subscription(SUBSCRIPTION)
+    bench.publish(b"a")
+    assert deleted.outstanding() == 0
 
 
 def test_a_subscription_outlives_its_topic_with_what_it_has() -> None:

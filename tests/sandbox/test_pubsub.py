@@ -489,6 +489,26 @@ def test_a_stream_sends_no_more_bytes_than_it_may_have_outstanding(ours: Clients
         assert len(stream.receive()) == 2
 
 
+def test_a_stream_may_change_how_long_it_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    with (
+        EmbeddedPubSub(broker=Broker(clock=lambda: now[0])) as server,
+        clients_of(server, monkeypatch) as clients,
+    ):
+        clients.create()
+        clients.publish(b"a")
+        with raw_stream(clients, max_outstanding_messages=1) as stream:
+            [first] = stream.receive()
+            stream.send(stream_ack_deadline_seconds=600, ack_ids=[first.ack_id])
+            wait_until(lambda: server.acknowledged(clients.subscription) == 1)
+            clients.publish(b"b")
+            assert stream.data() == [b"b"]
+            now[0] = 599.9
+            assert clients.pull_at_once() == []
+            now[0] = 600.0
+            assert [each.message.data for each in clients.pull_at_once()] == [b"b"]
+
+
 def test_an_empty_request_only_keeps_the_stream_alive(ours: Clients) -> None:
     with raw_stream(ours) as stream:
         stream.send()
@@ -670,6 +690,15 @@ def test_an_emulator_that_does_not_start_says_why(tmp_path: Path) -> None:
     emulator = GoogleEmulator(tmp_path / "none.jar", java)
     with pytest.raises(RuntimeError, match="no such jar"), emulator:
         pass
+
+
+def test_the_emulator_is_gone_after_its_block() -> None:
+    found = GoogleEmulator.find()
+    if found is None:
+        pytest.skip("no Pub/Sub emulator of a Google Cloud SDK, or no Java, on this machine")
+    with found as server:
+        assert server._process.poll() is None
+    assert server._process.poll() == -signal.SIGKILL
 
 
 def is_running(pid: int) -> bool:
