@@ -10,15 +10,13 @@ from urllib.parse import quote
 import fastavro
 import msgspec
 
+from schemas.catalogue import CURRENTS_VERSION
 from schemas.connector import Connector
 from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.avro_record import Record, Unwritable, lacking_fields, schema_of, to_record
 from sinks.packing import Envelope, fill, fits_alone
 from sinks.sink import FileWrite, Filtered, Limits, Packed, Sink, Unpackable
-
-CURRENTS_VERSION = 10
-"""The version of the catalogue's schemas (Braze, "Currents changelog")."""
 
 MAX_NAME_CHARS = 120
 """Of an event type in a path: file systems take 255 bytes a name, and types come from messages."""

@@ -9,12 +9,12 @@ import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import fastavro
 import msgspec
 
-from schemas.catalogue import event_types
+from schemas.catalogue import StorageField, event_types
 
 Record = dict[str, Any]
 
@@ -26,22 +26,14 @@ class Unwritable(Exception):
         super().__init__(f"the field {field} is no {wanted} that Avro can hold")
 
 
-class Field(NamedTuple):
-    """One field of a record: an Avro type, written as in the catalogue."""
-
-    name: str
-    type: str
-    nullable: bool
-
-
 _UNKNOWN_TYPE_FIELDS = (
-    Field("id", "string", False),
-    Field("user_id", "string", True),
-    Field("external_user_id", "string", True),
-    Field("time", "long", False),
-    Field("app_group_id", "string", True),
-    Field("app_id", "string", True),
-    Field("event", "string", False),
+    StorageField("id", "string", False),
+    StorageField("user_id", "string", True),
+    StorageField("external_user_id", "string", True),
+    StorageField("time", "long", False),
+    StorageField("app_group_id", "string", True),
+    StorageField("app_id", "string", True),
+    StorageField("event", "string", False),
 )
 """Of a type that the catalogue lacks: what every event has, and all of it as JSON text."""
 
@@ -50,10 +42,10 @@ _PROPERTIES_OVER_HTTP = frozenset({"custom_properties", "purchase_properties"})
 """Objects over HTTP that storage keeps as JSON text in `properties` (Braze, events' glossary)."""
 
 
-def fields_of(event_type: str) -> Sequence[Field]:
+def fields_of(event_type: str) -> Sequence[StorageField]:
     """The fields that storage has for a type, in its order."""
     known = event_types().get(event_type)
-    return [Field(*field) for field in known.storage_fields] if known else _UNKNOWN_TYPE_FIELDS
+    return known.storage_fields if known else _UNKNOWN_TYPE_FIELDS
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -126,13 +118,13 @@ def _flat(event: _Event) -> dict[str, msgspec.Raw]:
     return {**values, "id": event.id, "time": event.time}
 
 
-def _convert(field: Field, raw: msgspec.Raw | None) -> Any:
+def _convert(field: StorageField, raw: msgspec.Raw | None) -> Any:
     text = bytes(raw or _NULL)
     if text == b"null":
         return None
     try:
         return _CONVERTERS[field.type](text)
-    except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+    except (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError) as error:
         raise Unwritable(field.name, field.type) from error
 
 
@@ -143,7 +135,7 @@ def _string(text: bytes) -> str:
 
 def _integer(bits: int, text: bytes) -> int:
     """A whole number, or one that stands in a string, in as many bits."""
-    number = msgspec.json.decode(text, type=Decimal)
+    number = msgspec.json.decode(_string(text), type=Decimal)
     limit = 2 ** (bits - 1)
     if not -limit <= number < limit or number != int(number):
         raise ValueError("not whole, or out of range")
@@ -187,7 +179,7 @@ _AVRO_TYPES: Mapping[str, Any] = {
 }
 
 
-def _described(field: Field, nullable: bool) -> Record:
+def _described(field: StorageField, nullable: bool) -> Record:
     """The field as Avro's schema language writes it."""
     avro_type = _AVRO_TYPES.get(field.type, field.type)
     if nullable:

@@ -83,7 +83,7 @@ def requests_of(packed: Sequence[tuple[list[bytes], Packed]]) -> list[Request]:
     return [request for _, result in packed for request in result.requests]
 
 
-SAMPLES = sample_events(400, 11)
+SAMPLES = list(sample_events(400, seed=11))
 SAMPLE_TYPES = sorted(event_types())
 
 RAW = ["1e999", "-0", "1.50", "9" * 30, "1E400", "9007199254740993", "2147483648", "3.5e38"]
