@@ -40,7 +40,7 @@ def read_through(subscriber: Subscriber) -> None:
         result = finish_bundle(self)
         if stopped:  # no bundle is left to be read, and the watermark is free to reach the end
             result.unprocessed_bundles = []
-            result.keyed_watermark_holds = {}
+            result.keyed_watermark_holds = {None: None}
         return result
 
     evaluator._stock_finish_bundle = finish_bundle  # noqa: SLF001
