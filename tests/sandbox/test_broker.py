@@ -62,15 +62,18 @@ class Bench:
     @contextmanager
     def waiting(self, consumer: Consumer | None = None) -> Iterator[Future[list[Delivery]]]:
         """A consumer that waits on a thread of its own."""
+        subscription = self.subscription
         with ThreadPoolExecutor(1) as executor:
             self.clock.read.clear()
-            future = executor.submit(self.subscription.receive, consumer or Consumer(10), 600)
+            future = executor.submit(subscription.receive, consumer or Consumer(10), 60)
             # It reads the clock under the lock, which it gives up only to wait.
             assert self.clock.read.wait(timeout=5)
             try:
                 yield future
             finally:
-                future.cancel()
+                self.clock.now += 60
+                with subscription._changed:
+                    subscription._changed.notify_all()
 
     def take_data(self, consumer: Consumer | None = None) -> list[bytes]:
         return [delivery.message.data for delivery in self.take(consumer)]

@@ -15,7 +15,7 @@ from schemas.catalogue import EventType, StorageField, event_types
 from schemas.connector import decode_hook
 from schemas.event import EventHeader, decode_event
 from sinks.avro_files import MAX_NAME_CHARS, AvroFilesConnector, AvroFilesSink, path_name
-from sinks.sink import FileWrite, Packed
+from sinks.sink import FileWrite, Packed, Sink
 
 EXAMPLE: dict[str, Any] = {
     "name": "lake",
@@ -90,7 +90,7 @@ def one_file(events: Sequence[bytes], event_type: str, **changes: Any) -> FileWr
 
 
 def read(file: FileWrite) -> list[dict[str, Any]]:
-    return [dict(record) for record in fastavro.reader(io.BytesIO(file.body))]  # type: ignore[arg-type]
+    return [dict(record) for record in fastavro.reader(io.BytesIO(file.body))]
 
 
 def schema_in(file: FileWrite) -> Any:
@@ -276,7 +276,8 @@ def test_files_are_deflated() -> None:
 
 
 def test_there_is_no_probe_for_every_file_stays() -> None:
-    assert sink_of().probe(f"{OPEN}/{HOUR}", SECRETS) is None
+    sink: Sink[AvroFilesConnector] = sink_of()
+    assert sink.probe(f"{OPEN}/{HOUR}", SECRETS) is None
 
 
 # Records
@@ -385,10 +386,16 @@ def test_a_whole_number_is_a_long_however_it_is_spelt(value: str, number: int) -
     assert written_raw(TOKEN_CHANGE, "time_ms", value)["time_ms"] == number
 
 
+@pytest.mark.parametrize("value", ["12.5", "1e999", "1e-999", "true", "[]", "{}", "1" * 5_000])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_what_is_no_whole_number_is_refused_and_the_field_named(value: str, quoted: bool) -> None:
+    spelt = f'"{value}"' if quoted else value
+    assert "time_ms" in refusal_of(TOKEN_CHANGE, "time_ms", spelt)
+
+
 @pytest.mark.parametrize(
     "value",
-    ["9223372036854775808", "-9223372036854775809", "12.5", "1e999", "1e-999", '""', '"NaN"']
-    + ['"Infinity"', '"1_000"', '"\\"NaN\\""', "true", "[]", "{}", "1" * 5_000],
+    [str(2**63), str(-(2**63) - 1), '""', '"NaN"', '"Infinity"', '"1_000"', '"\\"NaN\\""'],
 )
 def test_what_is_no_long_is_refused_and_the_field_named(value: str) -> None:
     assert "time_ms" in refusal_of(TOKEN_CHANGE, "time_ms", value)
@@ -420,9 +427,8 @@ def test_what_is_no_float_is_refused_and_the_field_named(value: str) -> None:
     assert "altitude" in refusal_of(LOCATION, "altitude", value)
 
 
-@pytest.mark.parametrize(("value", "truth"), [("true", True), ('"false"', False)])
+@pytest.mark.parametrize(("value", "truth"), [("true", True), ("false", False), ('"true"', True)])
 def test_a_boolean_may_be_spelt_as_text(value: str, truth: bool) -> None:
-    assert written_raw(OPEN, "machine_open", f'"{truth}"')["machine_open"] == str(truth)
     record = written_raw("users.behaviors.CustomEvent", "ad_tracking_enabled", value)
     assert record["ad_tracking_enabled"] is truth
 

@@ -14,13 +14,13 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.samples import sample_events
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import Connector, decode_hook, schema_hook, secret_references
-from schemas.event import decode_event
+from schemas.event import InvalidEvent, decode_event
 from schemas.secret import is_reference
 from sinks import sink_kinds
 from sinks.sink import Answer, FileWrite, HttpRequest, Packed, Request, Sink, Verdict
@@ -54,6 +54,7 @@ def partner_of(kind: str) -> Partner:
     return Partner(sink_kinds()[kind], tests.EXAMPLE, tests.SECRETS)
 
 
+few = settings(max_examples=40, deadline=None)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -100,11 +101,8 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-NAMES = st.sampled_from(
-    ["app_id", "platform", "price", "properties", "custom_properties", "purchase_properties"]
-    + ["media_urls", "suspected_bot_click_reason", "is_drop", "product_id", "latitude", "event"]
-    + ["currency", "machine_open", "duration", "time_ms", "id", "time", "user_agent", "send_id"]
-) | st.text(max_size=8)
+FIELDS = {field.name for known in event_types().values() for field in known.storage_fields}
+NAMES = st.sampled_from(sorted(FIELDS | {"custom_properties", "purchase_properties", "event"}))
 HEADER_STRINGS = {"app_group_id", "app_id", "platform", "external_user_id"}
 
 
@@ -118,7 +116,7 @@ def spell(event: Mapping[str, Any]) -> bytes:
 
 def strings_where_routing_reads(fields: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: value if name not in HEADER_STRINGS or value is None else str(value)
+        name: value if name not in HEADER_STRINGS or value is None else f"text of {value}"
         for name, value in fields.items()
     }
 
@@ -143,7 +141,7 @@ EVENTS = st.builds(
             "timezone": VALUES,
         },
     ),
-    st.dictionaries(NAMES, VALUES, max_size=5),
+    st.dictionaries(NAMES | st.text(max_size=8), VALUES, max_size=5),
 ).map(spell)
 
 MIXES = st.lists(EVENTS | st.sampled_from(SAMPLES), max_size=25)
@@ -176,6 +174,7 @@ def test_the_sink_says_what_it_is(kind: str) -> None:
 
 
 @every_kind
+@few
 @given(MIXES, LIMITS)
 def test_packing_loses_and_invents_no_event(
     kind: str, messages: list[bytes], limits: dict[str, int]
@@ -188,6 +187,7 @@ def test_packing_loses_and_invents_no_event(
 
 
 @every_kind
+@few
 @given(MIXES, LIMITS)
 def test_no_request_exceeds_its_limits(
     kind: str, messages: list[bytes], limits: dict[str, int]
@@ -203,6 +203,7 @@ def test_no_request_exceeds_its_limits(
 
 
 @every_kind
+@few
 @given(st.lists(st.sampled_from(SAMPLES), max_size=30, unique=True), LIMITS)
 def test_the_events_of_a_user_keep_their_order(
     kind: str, messages: list[bytes], limits: dict[str, int]
@@ -222,6 +223,7 @@ def by_user(events: Sequence[bytes]) -> Mapping[str, list[bytes]]:
 
 
 @every_kind
+@few
 @given(MIXES)
 def test_bodies_are_strict_json(kind: str, messages: list[bytes]) -> None:
     partner = partner_of(kind)
@@ -266,7 +268,7 @@ def sample_of(event_type: str) -> dict[str, Any]:
 def decodes(message: bytes) -> bool:
     try:
         decode_event(message, MAX_BYTES)
-    except Exception:
+    except InvalidEvent:
         return False
     return True
 
@@ -301,6 +303,7 @@ def test_a_batch_that_is_sent_again_goes_out_with_todays_secrets(kind: str) -> N
 
 
 @every_kind
+@few
 @given(MIXES, LIMITS)
 def test_what_prints_shows_no_secret_and_no_url(
     kind: str, messages: list[bytes], limits: dict[str, int]
@@ -373,6 +376,7 @@ def test_an_error_has_the_verdict_of_the_table(kind: str, verdict: Verdict, erro
 
 
 @every_kind
+@few
 @given(st.integers(100, 599), st.binary(max_size=80) | VALUES.map(lambda v: spell({"v": v})))
 def test_no_body_is_too_strange_to_be_judged(kind: str, status: int, body: bytes) -> None:
     assert partner_of(kind).sink().judge(Answer(status, {}, body)) in Verdict
@@ -416,8 +420,13 @@ def test_a_refused_probe_never_claims_that_the_key_is_good(kind: str) -> None:
 @every_kind
 def test_settings_survive_being_written_and_read(kind: str) -> None:
     settings = partner_of(kind).settings()
-    written = msgspec.json.encode(settings)
+    written = msgspec.json.encode(settings, enc_hook=plain)
     assert convert(msgspec.json.decode(written), type(settings)) == settings
+
+
+def plain(value: Any) -> str | float:
+    """Our own kinds of text and number as the file has them."""
+    return float(value) if isinstance(value, float) else str(value)
 
 
 @every_kind

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.connector import decode_hook
 from schemas.secret import FORMS
-from sinks.sink import HttpRequest
+from sinks.sink import HttpRequest, Sink
 from sinks.treasure_data import TreasureDataConnector, TreasureDataSink
 
 REFERENCE = "gcp-secret:projects/p/secrets/td-url/versions/latest"
@@ -67,7 +67,8 @@ def test_a_wrong_key_is_answered_200_so_200_proves_nothing() -> None:
 
 
 def test_there_is_no_probe_for_every_request_becomes_a_row() -> None:
-    assert TreasureDataSink(settings_of()).probe("", SECRETS) is None
+    sink: Sink[TreasureDataConnector] = TreasureDataSink(settings_of())
+    assert sink.probe("", SECRETS) is None
 
 
 def test_requests_stay_below_what_the_partner_takes_whatever_is_set() -> None:
