@@ -33,7 +33,7 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     for secret in secrets:
         for spelling in (secret, urllib.parse.quote(secret, safe="")):
             text = text.replace(spelling, "[SECRET]")
-    return _UNPRINTABLE.sub(" ", text).strip()[:MAX_DETAIL_CHARS]
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]
 
 
 def _header(answer: Answer, name: str) -> str | None:
