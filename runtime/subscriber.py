@@ -19,6 +19,8 @@ from schemas.pull import Pull
 MAX_PULL_MESSAGES = 1_000
 MAX_PULL_BYTES = 4_000_000
 MAX_LEASE_SECONDS = 6 * 3_600
+LEASE_SECONDS = 20
+"""How long a lease is extended at a time: how long a crash delays what it had read."""
 IDLE_SECONDS = 0.05
 """How long an empty pull waits: shorter burns processor time, longer delays timers."""
 CLOSE_SECONDS = 10
@@ -42,6 +44,7 @@ class Subscriber:
                 max_messages=MAX_OUTSTANDING_MESSAGES,
                 max_bytes=MAX_OUTSTANDING_BYTES,
                 max_lease_duration=MAX_LEASE_SECONDS,
+                max_duration_per_lease_extension=LEASE_SECONDS,
             ),
         )
 

@@ -198,9 +198,13 @@ class Sink(ABC, Generic[SettingsT]):
         """What the answer means for the events of its request."""
         return judge_status(answer)
 
+    def judge_probe(self, answer: Answer) -> Verdict:
+        """What the answer to a probe means for the lane; most partners answer it like a request."""
+        return self.judge(answer)
+
     def what_probe_proves(self, answer: Answer) -> str:
         """Say in a sentence what the answer to a probe proves."""
-        verdict = self.judge(answer)
+        verdict = self.judge_probe(answer)
         if verdict is Verdict.SUSPEND:
             return "the credentials or the address are refused"
         if verdict is Verdict.DELIVERED:

@@ -2,7 +2,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fastavro
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.storage import write_whole
 from schemas.catalogue import EventType, StorageField, event_types
 from schemas.connector import decode_hook
 from schemas.event import EventHeader, decode_event
@@ -196,6 +197,16 @@ def test_no_event_type_leaves_its_folder(event_type: str) -> None:
     assert not {".", ".."} & set(parts)
     assert all(len(part) <= 255 for part in parts)
     assert re.fullmatch(r"[A-Za-z0-9._%/=+-]+", file.path)
+
+
+@pytest.mark.parametrize("event_type", [OPEN, "../../up", "/etc/x", "..", "a\0b", "é" * 256])
+def test_a_file_that_is_written_is_found_below_its_path(event_type: str, tmp_path: Path) -> None:
+    file = one_file([event_of(event_type)], event_type, path=f"{tmp_path}/deep/out")
+    write_whole(file.path, file.body)
+    (found,) = (tmp_path / "deep" / "out").rglob("*.avro")
+    with found.open("rb") as opened:
+        assert [record["id"] for record in fastavro.reader(opened)] == ["e-1"]
+    assert [path.name for path in tmp_path.rglob("*.avro")] == [found.name]
 
 
 @given(st.text(min_size=1, max_size=256), st.text(min_size=1, max_size=256))

@@ -60,9 +60,14 @@ def test_users_without_an_external_id_are_exported() -> None:
     assert not PostbackSink.needs_external_user_id
 
 
-def test_a_request_takes_a_hundred_events() -> None:
-    packed = requests_of(sink_of().pack([EVENT] * 201, "", SECRETS))
+def test_requests_take_a_hundred_events_each_in_the_order_of_the_lane() -> None:
+    events = [EVENT.replace(b"e-1", b"e-%d" % number) for number in range(201)]
+    packed = requests_of(sink_of().pack(events, "", SECRETS))
     assert [len(request.events) for request in packed] == [100, 100, 1]
+    assert [event for request in packed for event in request.events] == events
+    assert [event for request in packed for event in json.loads(request.body)["events"]] == [
+        json.loads(event) for event in events
+    ]
 
 
 def test_an_event_that_fits_no_request_is_too_large() -> None:

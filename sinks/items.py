@@ -1,0 +1,63 @@
+"""Requests that are lists of items, each of them encoded from one event."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sinks.fields import Unencodable
+from sinks.packing import Envelope, fill
+from sinks.sink import HttpRequest, Packed, Unpackable
+
+
+@dataclass(frozen=True)
+class ItemLimits:
+    """What one item and one request may weigh, and how many items a request may hold."""
+
+    max_item_bytes: int
+    max_request_bytes: int
+    max_items: int
+
+
+def pack_items(
+    events: Sequence[bytes],
+    encode: Callable[[bytes], bytes],
+    envelope: Envelope,
+    limits: ItemLimits,
+    url: str,
+    headers: Mapping[str, str],
+) -> Packed:
+    """Encode each event once and put the items into as few requests as the limits allow, in order.
+
+    `encode` raises `Unencodable` for what cannot be expressed.
+    """
+    room = limits.max_request_bytes - envelope.weigh(0, 1)
+    most = min(limits.max_item_bytes, room)
+    fitting: list[bytes] = []
+    items: list[bytes] = []
+    unpackable: list[Unpackable] = []
+    for event in events:
+        item = _encode(event, encode, most)
+        if isinstance(item, Unpackable):
+            unpackable.append(item)
+        else:
+            fitting.append(event)
+            items.append(item)
+    runs = fill(map(len, items), envelope, limits.max_request_bytes, limits.max_items)
+    return Packed(
+        [
+            HttpRequest("POST", url, headers, envelope.wrap(items[start:end]), fitting[start:end])
+            for start, end in runs
+        ],
+        unpackable,
+    )
+
+
+def _encode(event: bytes, encode: Callable[[bytes], bytes], most: int) -> bytes | Unpackable:
+    try:
+        item = encode(event)
+    except Unencodable as error:
+        return Unpackable(event, "unencodable", str(error))
+    if len(item) > most:
+        return Unpackable(
+            event, "too_large", f"{len(item)} bytes encoded, at most {most} are taken"
+        )
+    return item

@@ -1,0 +1,135 @@
+"""The books balance to the event: bounded runs over random mixes of events, sizes and faults."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.partners import (
+    Fault,
+    PartnerSandbox,
+    PostbackSite,
+    RudderStackSite,
+    TreasureDataSite,
+)
+from sandbox.samples import sample_event, sample_events
+from tests.pipeline.running import (
+    dead_letters,
+    held_events,
+    ids_of,
+    report_of,
+    run_files,
+    write_connectors,
+)
+
+SITES = {
+    "hook": PostbackSite(),
+    "brand": PostbackSite(),
+    "warehouse": RudderStackSite(write_key="key"),
+    "cdp": TreasureDataSite(write_key="1/key"),
+}
+INVALID = [b"nope", b"{}", b'{"event_type":"a","id":1,"time":2}', b'{"event_type":"a"', b"[1]"]
+
+
+def connectors_on(sandbox: PartnerSandbox, folder: Path) -> list[dict[str, Any]]:
+    return [
+        {"name": "hook", "kind": "postback", "url": sandbox.url("hook") + "/all"},
+        {
+            "name": "brand",
+            "kind": "postback",
+            "url": sandbox.url("brand"),
+            "app_group_ids": ["brand-a"],
+            "events": ["users.messages.*"],
+        },
+        {"name": "warehouse", "kind": "rudderstack", "url": "env:WAREHOUSE"},
+        {"name": "cdp", "kind": "treasure_data", "url": "env:CDP"},
+        {"name": "lake", "kind": "avro_files", "path": str(folder / "lake")},
+    ]
+
+
+def environment_on(sandbox: PartnerSandbox) -> dict[str, str]:
+    return {
+        "WAREHOUSE": sandbox.url("warehouse") + "/v1/webhook?writeKey=key",
+        "CDP": sandbox.url("cdp") + "/postback/v3/event/d/t?td_write_key=1%2Fkey",
+    }
+
+
+def random_fault(chance: random.Random, ids: list[str]) -> Fault | None:
+    return chance.choice(
+        [
+            None,
+            Fault(status=503),
+            Fault(status=401),
+            Fault(status=503, times=3),
+            Fault(status=413, times=2),
+            Fault(reset=True, times=2),
+            Fault(reject_ids=frozenset(chance.sample(ids, 3))),
+        ]
+    )
+
+
+def random_messages(chance: random.Random) -> list[bytes]:
+    messages = list(sample_events(chance.randrange(300, 900), seed=chance.randrange(1_000)))
+    for _ in range(chance.randrange(3)):
+        giant = sample_event("users.messages.email.Open", seed=chance.randrange(1_000))
+        giant["properties"]["message_extras"] = "x" * chance.choice([100_000, 899_000, 950_000])
+        messages.append(json.dumps(giant).encode())
+    messages += chance.choices(INVALID, k=chance.randrange(5))
+    chance.shuffle(messages)
+    return messages
+
+
+def assert_the_books_balance(report: dict[str, Any]) -> None:
+    assert report["balanced"]
+    for name, connector in report["connectors"].items():
+        fates = connector["delivered"] + connector["held"]
+        fates += sum(connector["filtered"].values()) + sum(connector["dead"].values())
+        assert connector["offered"] + connector["adopted"] == fates, name
+        if name != "brand":
+            assert report["received"] == report["invalid"] + connector["offered"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_event_is_delivered_filtered_buried_or_held(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    messages = random_messages(chance)
+    (tmp_path / "events.ndjson").write_bytes(b"\n".join(messages) + b"\n")
+    with PartnerSandbox(SITES) as sandbox:
+        write_connectors(tmp_path, connectors_on(sandbox, tmp_path))
+        environment = {**environment_on(sandbox), "PYTHONHASHSEED": str(seed)}
+        valid = [message for message in messages if message.startswith(b'{"event_type":"users')]
+        for name in SITES:
+            sandbox.set_fault(name, random_fault(chance, ids_of(valid[:200])))
+
+        ended = run_files(tmp_path, tmp_path / "events.ndjson", environment=environment)
+        report = report_of(tmp_path)
+        held = sum(connector["held"] for connector in report["connectors"].values())
+        assert ended.returncode == (3 if held else 0), ended.stderr
+        assert report["received"] == len(messages)
+        assert_the_books_balance(report)
+        for name in SITES:
+            assert_each_id_has_one_fate(name, sandbox, tmp_path, report)
+
+        for name in SITES:
+            sandbox.set_fault(name, None)
+        again = run_files(tmp_path, environment=environment)
+        assert_the_books_balance(report_of(tmp_path))
+        assert sum(c["adopted"] for c in report_of(tmp_path)["connectors"].values()) == held
+        assert again.returncode == 0, again.stderr
+
+
+def assert_each_id_has_one_fate(
+    name: str, sandbox: PartnerSandbox, folder: Path, report: dict[str, Any]
+) -> None:
+    """Found by id at the partner, in the hold and in the dead letters: as many as reported."""
+    connector = report["connectors"][name]
+    accepted = Counter(sandbox.accepted_ids(name))
+    held = ids_of(held_events(folder, name))
+    dead = [letter for letter in dead_letters(folder) if letter["connector"] == name]
+    assert (len(held), len(dead)) == (connector["held"], sum(connector["dead"].values()))
+    assert accepted.total() == connector["delivered"]
+    assert not set(accepted) & set(held)
+    assert not set(accepted) & set(ids_of([letter["event"] for letter in dead]))

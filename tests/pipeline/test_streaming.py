@@ -1,0 +1,141 @@
+"""Streaming on one machine: acknowledged after the effect, so that nothing is lost."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud import pubsub_v1
+
+from sandbox.partners import Fault, PartnerSandbox, PostbackSite
+from sandbox.pubsub import EmbeddedPubSub
+from sandbox.samples import sample_events
+from tests.pipeline.running import (
+    SUBSCRIPTION,
+    dead_letters,
+    eventually,
+    held_events,
+    ids_of,
+    interrupt,
+    make_subscription,
+    publish,
+    report_of,
+    run_files,
+    streaming,
+    write_connectors,
+)
+
+
+@pytest.fixture
+def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPubSub]:
+    with EmbeddedPubSub() as server:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
+        yield server
+
+
+@pytest.fixture
+def publisher(pubsub: EmbeddedPubSub) -> Iterator[pubsub_v1.PublisherClient]:
+    assert os.environ["PUBSUB_EMULATOR_HOST"] == pubsub.address
+    client = make_subscription()
+    yield client
+    client.stop()
+    client.transport.close()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[PartnerSandbox]:
+    with PartnerSandbox({"hook": PostbackSite(), "other": PostbackSite()}) as running:
+        connectors: list[dict[str, Any]] = [
+            {"name": name, "kind": "postback", "url": running.url(name), "batch_window": "1 s"}
+            for name in ("hook", "other")
+        ]
+        connectors.append(
+            {
+                "name": "lake",
+                "kind": "avro_files",
+                "path": str(tmp_path / "lake"),
+                "batch_window": "1 s",
+            }
+        )
+        write_connectors(tmp_path, connectors)
+        yield running
+
+
+def test_every_event_arrives_and_is_acknowledged(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    events = list(sample_events(3_000, seed=3))
+    with streaming(tmp_path) as process:
+        publish(publisher, [*events, b"no event"])
+        assert sandbox.wait_for("hook", lambda counts: counts.accepted >= 3_000, 30)
+        assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 3_001)
+        assert interrupt(process) == 0
+    assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(events))
+    report = report_of(tmp_path)
+    assert (report["received"], report["invalid"], report["balanced"]) == (3_001, 1, True)
+    assert [letter["event"] for letter in dead_letters(tmp_path)] == [b"no event"]
+
+
+def test_an_interrupt_delivers_what_waits_for_its_window(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    connectors = json.loads((tmp_path / "connectors.json").read_text())["connectors"]
+    write_connectors(tmp_path, [{**one, "batch_window": "1 h"} for one in connectors])
+    events = list(sample_events(50, seed=4))
+    with streaming(tmp_path) as process:
+        publish(publisher, events)
+        assert eventually(
+            lambda: (tmp_path / "report.json").exists() and report_of(tmp_path)["received"] == 50
+        )
+        assert sandbox.counts("hook").accepted == 0
+        assert interrupt(process) == 0
+    assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(events))
+    assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+
+
+def test_kill_9_in_mid_stream_and_a_restart_lose_nothing(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    events = list(sample_events(6_000, seed=6))
+    with streaming(tmp_path) as process:
+        publish(publisher, events[:3_000])
+        assert sandbox.wait_for("hook", lambda counts: counts.accepted > 500, 30)
+        publish(publisher, events[3_000:])
+        process.kill()
+        process.wait()
+    with streaming(tmp_path) as process:
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 60)
+        assert interrupt(process) == 0
+    assert set(sandbox.accepted_ids("hook")) == set(ids_of(events))
+
+
+def test_what_a_dead_partner_did_not_take_is_held_and_the_others_get_everything(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    sandbox.set_fault("hook", Fault(status=503))
+    events = list(sample_events(500, seed=7))
+    with streaming(tmp_path) as process:
+        publish(publisher, events)
+        assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 500)
+        assert interrupt(process) == 3
+    assert sorted(sandbox.accepted_ids("other")) == sorted(ids_of(events))
+    assert sorted(ids_of(held_events(tmp_path, "hook"))) == sorted(ids_of(events))
+    assert report_of(tmp_path)["balanced"]
+
+    sandbox.set_fault("hook", None)
+    assert run_files(tmp_path).returncode == 0
+    assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(events))
