@@ -64,7 +64,7 @@ class GoogleEmulator:
 
     def _start(self, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         arguments = [f"--host={HOST}", f"--port={self._port}"]
-        return subprocess.Popen(  # noqa: S603  # no shell, and only paths that were found
+        return subprocess.Popen(  # no shell, and only paths that were found
             [*_guard(), str(self._java), *_JAVA_FLAGS, "-jar", str(self._jar), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,

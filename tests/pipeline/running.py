@@ -105,7 +105,7 @@ def dead_letters(folder: Path) -> list[dict[str, Any]]:
     letters: list[dict[str, Any]] = []
     for path in sorted((folder / "dead").rglob("*.avro")):
         with path.open("rb") as file:
-            letters += [dict(record) for record in fastavro.reader(file)]  # type: ignore[arg-type]
+            letters += [dict(record) for record in fastavro.reader(file)]
     return letters
 
 

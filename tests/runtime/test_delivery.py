@@ -201,7 +201,7 @@ def test_events_of_a_removed_or_paused_connector_are_kept(
 def test_a_mistake_in_a_sink_keeps_the_events(deliverer: Deliverer) -> None:
     entry = entry_of({"kind": "postback", "name": "hook", "url": "https://example.com"})
 
-    class Broken(type(entry.sink)):  # type: ignore[misc]
+    class Broken(type(entry.sink)):
         def pack(self, *_: Any) -> Packed:
             raise KeyError("a value of the event")
 
