@@ -7,6 +7,8 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that was given out to the public so far (IANA, "IPv6 Address Space")."""
 
 
 class AddressRefused(OSError):
@@ -39,11 +41,17 @@ class AddressPolicy:
             return
         if not encrypted:
             raise AddressRefused(f"plain http to {ip} is refused; --allow_network opens it")
-        if not ip.is_global or ip.is_multicast:
+        if not _is_public(ip):
             raise AddressRefused(f"{ip} is no public address; --allow_network opens it")
 
 
 PUBLIC_ONLY = AddressPolicy()
+
+
+def _is_public(ip: IPAddress) -> bool:
+    if isinstance(ip, ipaddress.IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False  # site-local and IPv4-compatible addresses pass as global
+    return ip.is_global and not ip.is_multicast
 
 
 def _unwrap(ip: IPAddress) -> IPAddress:

@@ -30,7 +30,7 @@ def retry_after_seconds(answer: Answer, now: float) -> float | None:
 def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     """What the partner said, or the error, in printable characters and without our secrets."""
     text = answer.detail or answer.body[: 8 * MAX_DETAIL_CHARS].decode("utf-8", "replace")
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
         for spelling in (secret, urllib.parse.quote(secret, safe="")):
             text = text.replace(spelling, "[SECRET]")
     return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]

@@ -48,13 +48,16 @@ class HttpExchange:
         with self._watchdog.watch(timeout_seconds) as watch:
             self._guard.watch = watch
             try:
-                return self._exchange(request)
+                answer = self._exchange(request)
             except AddressRefused as error:
                 return Answer(error="address", detail=str(error))
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 return _answer_of(error, watch)
             finally:
                 self._guard.watch = None
+        # http.client takes the end of a connection for the end of the headers, so that an answer
+        # which was cut at the deadline can look whole.
+        return _timed_out(watch) if watch.expired else answer
 
     def close(self) -> None:
         self._pools.clear()
@@ -82,11 +85,15 @@ def _answer_of(error: Exception, watch: "_Watch") -> Answer:
     if refused is not None:
         return Answer(error="address", detail=str(refused))
     if watch.expired:
-        return Answer(error="timeout", detail=f"no answer within {watch.seconds:g} s")
+        return _timed_out(watch)
     # The text of a network error may hold the URL, and the URL may hold a key: the type has to do.
     cause = _find(error, OSError)
     said = (cause.strerror if isinstance(cause, OSError) else None) or type(error).__name__
     return Answer(error="network", detail=said)
+
+
+def _timed_out(watch: "_Watch") -> Answer:
+    return Answer(error="timeout", detail=f"no answer within {watch.seconds:g} s")
 
 
 def _find(error: BaseException | None, kind: type[Exception]) -> BaseException | None:

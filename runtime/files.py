@@ -69,11 +69,18 @@ def _expand(pattern: str) -> Iterator[FileRange]:
 
 def _pulls(file: Any, position: int, end: int | None) -> Iterator[Pull]:
     while end is None or position < end:
-        lines = file.readlines(BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))
-        if not lines:
+        block = _block(file, BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))
+        if not block:
             return
-        position += sum(map(len, lines))
-        messages = [line for line in (line.rstrip(b"\r\n") for line in lines) if line.strip()]
+        position += len(block)
+        lines = (line.rstrip(b"\r") for line in block.split(b"\n"))
+        messages = [line for line in lines if line.strip()]
         now = now_ms()
         if messages:
             yield Pull(now, now, messages)
+
+
+def _block(file: Any, size: int) -> bytes:
+    """The next `size` bytes, and the rest of the line that they end in."""
+    block: bytes = file.read(size)
+    return block if block.endswith(b"\n") else block + file.readline()

@@ -10,6 +10,7 @@ import hashlib
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -48,7 +49,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     status: int | None
     answer: str
-    format: int = 1
+    format: Literal[1] = 1
 
 
 class ForeignObject(Exception):
@@ -84,13 +85,16 @@ class HoldQueue:
         """What an object holds.
 
         Raises:
-            ForeignObject: its content is not what its name says.
+            ForeignObject: its content is not what its name says, or of a form not known.
             StorageError: it could not be read.
         """
         content = read_file(join(self._folder(lane), name))
         if not name.endswith(_digest(content)):
             raise ForeignObject(f"the object {name} of lane {lane} is not whole, or not ours")
-        return list(_decode(content))
+        try:
+            return list(_decode(content))
+        except msgspec.DecodeError as error:
+            raise ForeignObject(f"the object {name} of lane {lane} is of no known form") from error
 
     def remove(self, lane: str, name: str) -> None:
         """Say that all that an object holds was delivered, buried or put again."""

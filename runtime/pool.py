@@ -121,6 +121,6 @@ class LanePool:
         queue.running += 1
         task = queue.tasks.popleft()
         self._list(queue)
-        if self._ready:
+        if self._ready or (self._later and not self._idle):  # somebody has to see what gets due
             self._wake()
         return queue, task

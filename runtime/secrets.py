@@ -77,7 +77,10 @@ def read_secret(reference: str) -> str:
 def _from_environment(reference: str, name: str) -> str:
     if name not in os.environ:
         raise SecretError(reference, "the environment variable is not set")
-    return os.environ[name]
+    try:
+        return os.fsencode(os.environ[name]).decode()
+    except UnicodeDecodeError:
+        raise SecretError(reference, "the environment variable is no UTF-8 text") from None
 
 
 def _from_file(reference: str, name: str) -> str:
