@@ -2,16 +2,18 @@
 
 import msgspec
 
-Values = dict[str, msgspec.Raw | None]
-"""Properties by name: JSON text, or None for null."""
+Values = dict[str, msgspec.Raw]
+"""Properties by name, each as JSON text."""
+
+_NULL = msgspec.Raw(b"null")
 
 
 class User(msgspec.Struct, gc=False):
     """What partners are told of the user."""
 
     external_user_id: str | None = None
-    user_id: msgspec.Raw | None = None
-    device_id: msgspec.Raw | None = None
+    user_id: msgspec.Raw = _NULL
+    device_id: msgspec.Raw = _NULL
 
 
 class Fields(msgspec.Struct, gc=False):
@@ -22,6 +24,11 @@ class Fields(msgspec.Struct, gc=False):
     time: int
     user: User | None = None
     properties: Values | None = None
+
+    def values(self) -> Values:
+        """The properties that are not null: instead of null a partner is sent no field."""
+        found = self.properties or {}
+        return {name: value for name, value in found.items() if not is_null(value)}
 
 
 class Unencodable(Exception):
@@ -46,6 +53,11 @@ def take_apart(event: bytes) -> Fields:
         raise Unencodable("event", str(error)) from error
     except RecursionError as error:
         raise Unencodable("event", "nested too deeply") from error
+
+
+def is_null(value: msgspec.Raw) -> bool:
+    """Whether the value is null."""
+    return len(value) == 4 and bytes(value) == b"null"
 
 
 def is_text(value: msgspec.Raw | None) -> bool:

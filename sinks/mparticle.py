@@ -273,7 +273,7 @@ class MParticleSink(Sink[MParticleConnector]):
         )
 
     def _head(self, event: Fields) -> bytes:
-        values = event.properties or {}
+        values = event.values()
         identities: dict[str, Any] = {
             self.settings.identity_key: event.user and event.user.external_user_id
         }
@@ -320,8 +320,8 @@ def _device_info(event: Fields, values: Values) -> dict[str, Any]:
         info["platform"] = _PLATFORMS[platform]
     if is_text(values.get("device_model")):
         info["device_model"] = values["device_model"]
-    device_id = event.user and event.user.device_id
-    if device_id and platform in _APPLE and _UUID.fullmatch(bytes(device_id)):
+    device_id = event.user.device_id if event.user else b""
+    if platform in _APPLE and _UUID.fullmatch(bytes(device_id)):
         info["ios_idfv"] = device_id
     return info | _advertising(values)
 
@@ -344,17 +344,15 @@ def _attributes(event: Fields, event_type: str) -> dict[str, Any]:
     """All scalar properties that have no other place; arrays and objects have none at mParticle."""
     attributes: dict[str, Any] = {
         name: value
-        for name, value in (event.properties or {}).items()
-        if name not in _NO_ATTRIBUTES
-        and value is not None
-        and not bytes(value).startswith((b"[", b"{"))
+        for name, value in event.values().items()
+        if name not in _NO_ATTRIBUTES and not bytes(value).startswith((b"[", b"{"))
     }
     if event_type in _WITHOUT_APP_ID:
         attributes.pop("app_id", None)
     card = attributes.pop("content_card_id", None)
     if card is not None and event_type != "users.messages.inappmessage.Abort":
         attributes["card_id"] = card
-    if event.user and event.user.device_id is not None:
+    if event.user and is_text(event.user.device_id):
         attributes["device_id"] = event.user.device_id
     _check_attributes(attributes)
     return {**attributes, "source_request_id": event.id}

@@ -149,17 +149,14 @@ class SegmentSink(Sink[SegmentConnector]):
 
 
 def _properties(event: Fields, event_type: str) -> Values:
-    """The properties that Segment gets; null ones are left out."""
-    properties = {
-        name: value for name, value in (event.properties or {}).items() if value is not None
-    }
+    properties = event.values()
     for name in (*_DROPPED, *_ALSO_DROPPED.get(event_type, ())):
         properties.pop(name, None)
-    if event.user and event.user.device_id is not None:
+    if event.user and is_text(event.user.device_id):
         properties["device_id"] = event.user.device_id
     if event_type.startswith(_CONTENT_CARD) and "content_card_id" in properties:
         properties["card_id"] = properties.pop("content_card_id")
-    return dict(properties)
+    return properties
 
 
 def _traits(properties: Values, event_type: str) -> Values:
