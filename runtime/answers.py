@@ -10,6 +10,9 @@ from sinks.sink import Answer
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
 
+_LONGEST_SECONDS = 1e9
+"""Whoever asks for more asks for ever."""
+
 
 def retry_after_seconds(answer: Answer, now: float) -> float | None:
     """How long the partner asks to wait, given in seconds or as a date (RFC 9110, 10.2.3).
@@ -20,11 +23,12 @@ def retry_after_seconds(answer: Answer, now: float) -> float | None:
     if text is None:
         return None
     if text.isascii() and text.isdigit():
-        return min(float(text), 1e9)
+        return min(float(text), _LONGEST_SECONDS)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        wait = parsedate_to_datetime(text).timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+    return min(max(0.0, wait), _LONGEST_SECONDS)
 
 
 def sanitise(answer: Answer, secrets: Iterable[str]) -> str:

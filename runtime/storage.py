@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 import fsspec
 import msgspec
+from aiohttp import ClientError
+from gcsfs.retry import HttpError
+from google.auth.exceptions import GoogleAuthError
 
 Fault = Literal["permission", "missing", "storage"]
 
@@ -86,14 +89,23 @@ def _faults(uri: str) -> Iterator[None]:
     """Turn what a storage library raises into a StorageError."""
     try:
         yield
-    except PermissionError as error:
-        raise StorageError("permission", f"{uri}: {type(error).__name__}") from error
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StorageError("missing", f"{uri}: {type(error).__name__}") from error
-    except OSError as error:
-        raise StorageError("storage", f"{uri}: {error.strerror or type(error).__name__}") from error
+    except (OSError, HttpError, GoogleAuthError, ClientError) as error:
+        said = getattr(error, "strerror", None) or type(error).__name__
+        raise StorageError(_fault_of(error), f"{uri}: {said}") from error
     except (ImportError, ValueError) as error:
         raise StorageError("storage", f"{uri}: {error}") from error
+
+
+def _fault_of(error: Exception) -> Fault:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return "missing"
+    refused = (
+        isinstance(error, PermissionError)
+        or (isinstance(error, GoogleAuthError) and not error.retryable)
+        or (isinstance(error, HttpError) and str(error.code) in {"401", "403"})
+        or str(error).startswith("Forbidden:")  # how gcsfs says 403: as a plain OSError
+    )
+    return "permission" if refused else "storage"
 
 
 def _local(uri: str) -> Path:

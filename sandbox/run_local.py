@@ -57,8 +57,7 @@ def main() -> int:
     arguments = _arguments()
     folder = Path(arguments.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    # Ctrl-C reaches the whole process group; the pipeline is told in order, by _stop.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     with start_pubsub() as pubsub, PartnerSandbox(_sites()) as partners:
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
         console.print(f"Pub/Sub: {pubsub.name} at {pubsub.address}")
@@ -72,7 +71,7 @@ def main() -> int:
             code = _stop(process)
         report = _read_report(folder) or report
     console.print(_table(report, "What became of every event"))
-    return _verdict(console, report, published, code)
+    return _verdict(console, report, folder, published, code)
 
 
 def _arguments() -> argparse.Namespace:
@@ -241,7 +240,7 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
 
 def _table(report: Mapping[str, Any], title: str) -> Table:
     table = Table(title=title)
-    table.add_column("connector")
+    table.add_column("connector", no_wrap=True)
     names = ("offered", "delivered", "filtered", "dead", "held", "requests", "kilobytes")
     for name in (*names, "balanced"):
         table.add_column(name, justify="right")
@@ -255,13 +254,16 @@ def _table(report: Mapping[str, Any], title: str) -> Table:
     return table
 
 
-def _verdict(console: Console, report: Mapping[str, Any], published: int, code: int) -> int:
+def _verdict(
+    console: Console, report: Mapping[str, Any], folder: Path, published: int, code: int
+) -> int:
     received, invalid = report.get("received", 0), report.get("invalid", 0)
     console.print(f"published {published}, received {received}, invalid {invalid}")
     if code in (0, 3) and report.get("balanced") and received >= published:
         console.print("[green]the books balance[/green]")
         return 0
     console.print(f"[red]the books do not balance[/red] (exit code of the pipeline: {code})")
+    console.print(f"see {folder / 'pipeline.log'}")
     return 1
 
 

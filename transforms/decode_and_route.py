@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
+from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
@@ -31,13 +31,13 @@ class DecodeAndRoute(beam.PTransform[PCollection[bytes], Any]):
 
     settings: WorkerSettings
 
-    def expand(self, pulls: PCollection[bytes]) -> DoOutputsTuple:
+    def expand(self, pulls: PCollection[bytes]) -> Any:
         return pulls | "Decode" >> beam.ParDo(_DecodeFn(self.settings)).with_outputs(
             LETTERS, main=FRAGMENTS
         )
 
 
-@beam.typehints.with_output_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
 class _DecodeFn(beam.DoFn):
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
+from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
@@ -41,7 +41,7 @@ class DeliverBatches(beam.PTransform[PCollection[LaneBytes], Any]):
     settings: WorkerSettings
     engine: Engine
 
-    def expand(self, batches: PCollection[LaneBytes]) -> DoOutputsTuple:
+    def expand(self, batches: PCollection[LaneBytes]) -> Any:
         deliver = _DeliverByTimerFn if self.engine is Engine.DIRECT else _DeliverFn
         return batches | "Deliver" >> beam.ParDo(deliver(self.settings)).with_outputs(
             LETTERS, main=UNDELIVERED
@@ -70,7 +70,7 @@ class _Books:
         worker.receipts.settle(self._tokens)
 
 
-@beam.typehints.with_output_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
 class _DeliverFn(beam.DoFn):
     """Sends all batches of a bundle side by side, and waits for them."""
 
@@ -107,7 +107,7 @@ class _DeliverFn(beam.DoFn):
 
 
 @beam.typehints.with_input_types(tuple[str, bytes])
-@beam.typehints.with_output_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
 class _DeliverByTimerFn(beam.DoFn):
     """Sends batches and comes back for the outcomes, so that one thread serves all lanes."""
 

@@ -1,0 +1,101 @@
+"""What is read of an answer: when to come back, and what may be shown of it."""
+
+import urllib.parse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.answers import retry_after_seconds, sanitise
+from schemas.limits import MAX_DETAIL_CHARS
+from sinks.sink import Answer
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+def asked(value: str) -> float | None:
+    return retry_after_seconds(Answer(429, {"Retry-After": value}), NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        (" 7 ", 7),
+        ("Tue, 14 Nov 2023 22:14:20 GMT", 60),
+        ("Tuesday, 14-Nov-23 22:14:20 GMT", 60),  # RFC 850
+        ("Tue Nov 14 22:14:20 2023", 60),  # asctime
+        ("Tue, 14 Nov 2023 23:14:20 +0100", 60),
+        ("Tue, 14 Nov 2023 22:00:00 GMT", 0),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, seconds: float) -> None:
+    assert asked(value) == seconds
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "99999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_an_absurd_wait_is_a_long_but_finite_one(value: str) -> None:
+    assert asked(value) == 1e9
+
+
+@pytest.mark.parametrize(
+    "value", ["", "soon", "-1", "1.5", "١٢", "²", "1e3", "inf", "Tue, 99 Nov 2023 22:14:20 GMT"]
+)
+def test_what_is_no_time_asks_for_nothing(value: str) -> None:
+    assert asked(value) is None
+
+
+def test_no_retry_after_asks_for_nothing() -> None:
+    assert retry_after_seconds(Answer(429, {"Date": "now"}), NOW) is None
+
+
+@pytest.mark.parametrize("name", ["retry-after", "RETRY-AFTER", "Retry-after"])
+def test_the_name_of_the_header_has_no_case(name: str) -> None:
+    assert retry_after_seconds(Answer(429, {name: "3"}), NOW) == 3
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.from_regex(
+            r"(Mon, )?[0-9]{1,5}[ -](Jan|Feb|13)[ -][0-9]{1,12} "
+            r"[0-9]{1,3}:[0-9]{1,3}(:[0-9]{1,30})? ?(GMT|[+-][0-9]{1,30})?",
+            fullmatch=True,
+        ),
+    )
+)
+def test_no_retry_after_breaks_the_delivery(value: str) -> None:
+    found = asked(value)
+    assert found is None or 0 <= found <= 1e9
+
+
+def test_secrets_are_taken_out_as_they_are_and_as_a_url_spells_them() -> None:
+    secret = "k/y+1 ä&"
+    body = f"no {secret}, nor {urllib.parse.quote(secret, safe='')}".encode()
+    assert sanitise(Answer(401, body=body), [secret]) == "no [SECRET], nor [SECRET]"
+
+
+def test_of_two_secrets_the_longer_one_is_taken_out_whole() -> None:
+    for secrets in (["abc", "abcdef"], ["abcdef", "abc"]):
+        assert sanitise(Answer(401, body=b"abcdef abc"), secrets) == "[SECRET] [SECRET]"
+
+
+def test_a_secret_in_the_detail_of_an_error_is_taken_out() -> None:
+    assert sanitise(Answer(error="network", detail="x key y"), ["key"]) == "x [SECRET] y"
+
+
+def test_what_a_terminal_would_obey_is_taken_out_and_space_is_made_single() -> None:
+    body = "a\x1b[31m\x00b\r\n\t c\x7f\x9b \u2028d".encode() + b"\xff\xfe!"
+    assert sanitise(Answer(500, body=body), []) == "a [31m b c d\ufffd\ufffd!"
+
+
+def test_a_long_answer_is_cut() -> None:
+    assert sanitise(Answer(500, body=b"x" * 65_536), []) == "x" * MAX_DETAIL_CHARS
+
+
+@given(st.binary(max_size=300), st.text(min_size=4, max_size=12).filter(str.isalnum))
+def test_whatever_a_partner_says_no_secret_of_ours_is_shown(body: bytes, secret: str) -> None:
+    said = sanitise(Answer(500, body=body + secret.encode("utf-8", "replace")), [secret])
+    assert secret not in said
+    assert len(said) <= MAX_DETAIL_CHARS

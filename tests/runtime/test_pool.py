@@ -1,0 +1,213 @@
+"""The pool's threads are shared fairly: caps hold, lanes take turns, waiting costs no thread."""
+
+import contextlib
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.pool import LanePool
+
+SECONDS = 20.0
+"""After which a test fails rather than waits on."""
+
+
+@contextlib.contextmanager
+def pool_of(threads: int) -> Iterator[LanePool]:
+    pool = LanePool(threads)
+    yield pool
+    pool.close()
+
+
+class Countdown:
+    """Comes to its end after so many calls."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._changed = threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self._left -= 1
+            self._changed.notify_all()
+
+    def wait(self) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._left <= 0, SECONDS)
+
+
+def live_threads() -> int:
+    return sum(thread.name == "deliveries" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("cap", [1, 3])
+def test_no_more_than_the_cap_of_a_lane_run_at_once(cap: int) -> None:
+    lock, running, most, done = threading.Lock(), Counter[str](), Counter[str](), Countdown(120)
+    together = {lane: threading.Barrier(cap) for lane in "ab"}
+
+    def task(lane: str) -> None:
+        with lock:
+            running[lane] += 1
+            most[lane] = max(most[lane], running[lane])
+        together[lane].wait(SECONDS)  # and no fewer: the cap is made use of
+        with lock:
+            running[lane] -= 1
+        done()
+
+    with pool_of(16) as pool:
+        for lane in "ab" * 60:
+            pool.submit(lane, cap, lambda lane=lane: task(lane))  # type: ignore[misc]
+        assert done.wait()
+    assert most == {"a": cap, "b": cap}
+
+
+def test_a_lane_with_a_thousand_tasks_does_not_starve_another() -> None:
+    order: list[str] = []
+    gate, done = threading.Event(), Countdown(1_003)
+
+    def task(lane: str) -> None:
+        gate.wait(SECONDS)
+        order.append(lane)
+        done()
+
+    with pool_of(1) as pool:
+        for lane in itertools.chain(["busy"] * 1_000, ["calm"] * 3):
+            pool.submit(lane, 64, lambda lane=lane: task(lane))  # type: ignore[misc]
+        gate.set()
+        assert done.wait()
+    assert order[:8].count("calm") == 3
+
+
+def test_a_lane_that_hangs_on_all_its_threads_leaves_the_others_to_the_rest() -> None:
+    gate, done = threading.Event(), Countdown(10)
+    with pool_of(4) as pool:
+        for _ in range(50):
+            pool.submit("hanging", 3, lambda: gate.wait(SECONDS))  # type: ignore[arg-type, return-value]
+        for _ in range(10):
+            pool.submit("well", 3, done)
+        assert done.wait()
+        gate.set()
+
+
+def test_the_tasks_of_a_lane_start_in_their_order() -> None:
+    order: list[int] = []
+    done = Countdown(100)
+    with pool_of(8) as pool:
+        for number in range(100):
+            pool.submit("a", 1, lambda number=number: (order.append(number), done()))  # type: ignore[misc, func-returns-value]
+        assert done.wait()
+    assert order == list(range(100))
+
+
+def test_a_delayed_task_runs_after_its_delay_and_not_before() -> None:
+    done, submitted, ran = Countdown(1), time.monotonic(), [0.0]
+
+    def task() -> None:
+        ran[0] = time.monotonic()
+        done()
+
+    with pool_of(2) as pool:
+        pool.submit("a", 1, task, delay_seconds=0.2)
+        assert done.wait()
+    assert 0.2 <= ran[0] - submitted < 2
+
+
+def test_delayed_tasks_run_when_they_are_due_and_not_in_the_order_of_submission() -> None:
+    order: list[float] = []
+    done = Countdown(3)
+    with pool_of(2) as pool:
+        for delay in (0.3, 0.1, 0.2):
+            pool.submit("a", 1, lambda delay=delay: (order.append(delay), done()), delay)  # type: ignore[misc, func-returns-value]
+        assert done.wait()
+    assert order == [0.1, 0.2, 0.3]
+
+
+def test_a_delay_occupies_no_thread() -> None:
+    done = Countdown(20)
+    with pool_of(1) as pool:
+        for _ in range(100):
+            pool.submit("waiting", 64, lambda: None, delay_seconds=SECONDS)
+        for _ in range(20):
+            pool.submit("a", 1, done)
+        assert done.wait()
+
+
+def test_a_hang_does_not_keep_a_delayed_task_of_another_lane_waiting() -> None:
+    gate, started, done = threading.Event(), Countdown(2), Countdown(1)
+
+    def hang() -> None:
+        started()
+        gate.wait(SECONDS)
+
+    with pool_of(8) as pool:
+        pool.submit("well", 1, done, delay_seconds=0.5)
+        for lane in ("hanging", "as well"):  # one takes the thread that watched the delay
+            pool.submit(lane, 1, hang)
+        assert started.wait()
+        assert done.wait()
+        gate.set()
+
+
+def test_ten_thousand_lanes_leave_nothing_behind() -> None:
+    done = Countdown(20_000)
+    with pool_of(8) as pool:
+        for number in range(10_000):
+            pool.submit(f"lane-{number}", 2, done)
+            pool.submit(f"lane-{number}", 2, done, delay_seconds=0.001)
+        assert done.wait()
+    assert (pool._queues, pool._ready, pool._later) == ({}, type(pool._ready)(), [])
+
+
+def test_no_more_threads_are_started_than_tasks_and_none_above_the_limit() -> None:
+    before = live_threads()
+    gate, few, many = threading.Event(), Countdown(3), Countdown(50)
+    with pool_of(5) as pool:
+        for _ in range(3):
+            pool.submit("a", 64, lambda: (few(), gate.wait(SECONDS)))  # type: ignore[arg-type, return-value, func-returns-value]
+        assert few.wait()
+        assert live_threads() - before == 3
+        for _ in range(50):
+            pool.submit("b", 64, many)
+        gate.set()
+        assert many.wait()
+        assert live_threads() - before <= 5
+    assert live_threads() == before
+
+
+def test_close_waits_for_what_runs_and_drops_what_waits() -> None:
+    before, started, ended, dropped = live_threads(), threading.Event(), [], []
+    pool = LanePool(1)
+
+    def task() -> None:
+        started.set()
+        pool.submit("a", 1, lambda: dropped.append(1))
+        ended.append(1)
+
+    pool.submit("a", 1, task)
+    pool.submit("later", 1, lambda: dropped.append(1), delay_seconds=SECONDS)
+    assert started.wait(SECONDS)
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < SECONDS / 2
+    assert ended == [1]
+    assert live_threads() == before
+    assert len(dropped) <= 1  # the one that waited for its turn may have had it before the close
+
+
+def test_many_threads_submit_at_once_and_nothing_is_lost() -> None:
+    done = Countdown(4_000)
+    with pool_of(8) as pool:
+
+        def submit() -> None:
+            for number in range(500):
+                pool.submit(f"lane-{number % 7}", 2, done, delay_seconds=0.001 * (number % 3))
+
+        threads = [threading.Thread(target=submit) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert done.wait()
