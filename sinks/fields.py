@@ -1,19 +1,20 @@
 """An event taken apart into its fields, each value in the spelling in which it came."""
 
 import msgspec
+from msgspec import Raw
 
-Values = dict[str, msgspec.Raw]
-"""Properties by name, each as JSON text."""
+NULL = Raw(b"null")
 
-_NULL = msgspec.Raw(b"null")
+Values = dict[str, Raw]
+"""JSON text by name of property."""
 
 
 class User(msgspec.Struct, gc=False):
-    """What partners are told of the user."""
+    """What partners are told of the user; a missing field is a null."""
 
     external_user_id: str | None = None
-    user_id: msgspec.Raw = _NULL
-    device_id: msgspec.Raw = _NULL
+    user_id: Raw = NULL
+    device_id: Raw = NULL
 
 
 class Fields(msgspec.Struct, gc=False):
@@ -24,11 +25,6 @@ class Fields(msgspec.Struct, gc=False):
     time: int
     user: User | None = None
     properties: Values | None = None
-
-    def values(self) -> Values:
-        """The properties that are not null: instead of null a partner is sent no field."""
-        found = self.properties or {}
-        return {name: value for name, value in found.items() if not is_null(value)}
 
 
 class Unencodable(Exception):
@@ -45,26 +41,19 @@ def take_apart(event: bytes) -> Fields:
     """The fields of an event.
 
     Raises:
-        Unencodable: `user` or `properties` is no object, or is nested too deeply to be read.
+        Unencodable: `user` or `properties` is nested too deeply to be read.
     """
     try:
         return _decode(event)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Unencodable("event", str(error)) from error
-    except RecursionError as error:
-        raise Unencodable("event", "nested too deeply") from error
 
 
-def is_null(value: msgspec.Raw) -> bool:
-    """Whether the value is null."""
-    return len(value) == 4 and bytes(value) == b"null"
-
-
-def is_text(value: msgspec.Raw | None) -> bool:
+def is_text(value: Raw) -> bool:
     """Whether the value is a JSON string that is not empty."""
-    return value is not None and len(value) > 2 and bytes(value).startswith(b'"')
+    return len(value) > 2 and bytes(value).startswith(b'"')
 
 
-def take_text(values: Values, name: str) -> msgspec.Raw | None:
+def take_text(values: Values, name: str) -> Raw | None:
     """Take a text out of the values; anything but a text stays where it is."""
-    return values.pop(name) if is_text(values.get(name)) else None
+    return values.pop(name) if is_text(values.get(name, NULL)) else None

@@ -1,11 +1,11 @@
-"""mParticle: bulk calls of user batches, one feed (key and secret) for each platform."""
+"""mParticle: user batches to the feeds of a Braze input ("HTTP API" of mParticle)."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import Connector
@@ -13,150 +13,64 @@ from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
-from sinks.fields import Fields, Unencodable, Values, is_text, take_apart
+from sinks.fields import NULL, Fields, Unencodable, User, Values, is_text, take_apart, take_text
+from sinks.items import ItemLimits, pack_items
 from sinks.packing import Envelope
-from sinks.sink import Filtered, HttpRequest, Limits, Packed, Sink, Unpackable
+from sinks.sink import Filtered, HttpRequest, Limits, Packed, Sink
 
-_HOSTS = {
-    "us1": "https://s2s.us1.mparticle.com",
-    "us2": "https://s2s.us2.mparticle.com",
-    "eu1": "https://s2s.eu1.mparticle.com",
-    "au1": "https://s2s.au1.mparticle.com",
-}
-_MAX_USER_BATCH_BYTES = 128_000
-_MAX_ATTRIBUTES = 100
-_MAX_VALUE_CHARS = 4_096
-_MAX_NAME_CHARS = 256
+_BATCHES = Envelope(prefix=b"[", suffix=b"]")
+
+MAX_BATCH_BYTES = 128_000
+MAX_ATTRIBUTES = 100
+MAX_VALUE_CHARS = 4_096
+
 _UNBOUND = "unbound"
-_UNINSTALL = "users.behaviors.Uninstall"
+_FEEDS_OF_PLATFORMS = {"ios": "ios", "android": "android", "web": "web"}
 
-_RULE_NAMES = {
-    "users.campaigns.Abort": "Campaign Aborts",
-    "users.canvas.Abort": "Canvas Aborts",
-    "users.messages.newsfeedcard.Abort": "News Feed Card Aborts",
-}
-"""Published nowhere: by the rule of the other names; offered only with `unnamed_events: raw`."""
-
-_PLATFORMS = {
-    "ios": "iOS",
-    "android": "Android",
-    "web": "web",
-    "tvos": "tvOS",
-    "roku": "roku",
-    "kindle": "Android",
-}
-"""mParticle's spelling; it has none for Kindle in both of its published schemas."""
-_APPLE = ("ios", "tvos")
-_ADVERTISING_IDS = {
-    "ios_idfa": "ios_advertising_id",
-    "google_ad_id": "android_advertising_id",
-    "windows_ad_id": "microsoft_advertising_id",
-    "roku_ad_id": "roku_advertising_id",
-}
-_NO_ATTRIBUTES = frozenset(
-    (
-        "timezone",
-        "os_version",
-        "platform",
-        "device_model",
-        "ad_id",
-        "ad_id_type",
-        "ad_tracking_enabled",
-        "email_address",
-        "to_phone_number",
-        "user_phone_number",
-        "canvas_step_message_variation_id",
-    )
-)
-_WITHOUT_APP_ID = {
-    "users.campaigns.Conversion",
-    "users.campaigns.EnrollInControl",
-    "users.canvas.Conversion",
-    "users.canvas.experimentstep.Conversion",
-}
-encode = msgspec.json.Encoder().encode
-_UUID = re.compile(rb'"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"')
-_PHONES = ("to_phone_number", "user_phone_number")
-_BULK = Envelope(b"[", b"]")
-_EVENTS_KEY = b'"events":['
+FeedName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,63}$")]
 
 
 class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The credentials of one feed."""
+    """The credentials of one feed, which decide what platform mParticle sees."""
 
     key: SecretRef
     secret: SecretRef
 
 
-FeedName = Literal["ios", "android", "web", "unbound"]
-
-
 class MParticleConnector(Connector, frozen=True, kw_only=True):
-    """Settings of mParticle feeds."""
+    """Settings of an mParticle workspace; events of no app go to the feed `unbound`."""
 
     kind: Literal["mparticle"] = "mparticle"
-    feeds: dict[FeedName, Feed]
-    app_feeds: dict[str, FeedName] = msgspec.field(default_factory=dict)
-    """The feed of an app, by app id; other apps go by the event's platform."""
-    platform_feeds: dict[Literal["kindle", "tvos", "roku"], FeedName] = msgspec.field(
-        default_factory=dict
-    )
-    """The feed of a platform that has none of its own; without one it is unbound."""
     pod: Literal["us1", "us2", "eu1", "au1"] = "us1"
     environment: Literal["production", "development"] = "production"
     identity_key: Literal["customerid", "customer_id"] = "customerid"
+    """What mParticle's schema calls `customer_id`, the platform and mParticle's SDK do not."""
+    feeds: Annotated[dict[FeedName, Feed], msgspec.Meta(min_length=1)]
+    app_feeds: dict[str, str] = msgspec.field(default_factory=dict)
+    """Feeds by `app_id`; the events of other apps go by their platform."""
+    platform_feeds: dict[str, str] = msgspec.field(default_factory=dict)
+    """Feeds by platform; `ios`, `android` and `web` have the feeds of these names."""
 
     def __post_init__(self) -> None:
-        if not self.feeds:
-            raise ValueError("feeds is empty; allowed: ios, android, web, unbound")
-        named = {*self.app_feeds.values(), *self.platform_feeds.values()}
-        missing = sorted(named - self.feeds.keys())
-        if missing:
-            raise ValueError(
-                f"app_feeds or platform_feeds name the feed {missing[0]!r}, "
-                f"which is not among the feeds: {', '.join(sorted(self.feeds))}"
-            )
+        for setting, feeds in (
+            ("app_feeds", self.app_feeds),
+            ("platform_feeds", self.platform_feeds),
+        ):
+            for key, feed in feeds.items():
+                if feed not in self.feeds:
+                    known = ", ".join(self.feeds)
+                    raise ValueError(f"{setting}: {key} goes to {feed}, feeds has only {known}")
 
     def identity(self) -> str:
-        return " ".join(sorted(str(feed.key) for feed in self.feeds.values()))
-
-
-@dataclass
-class _UserBatch:
-    """Events of one user in one state of identities, attributes and device."""
-
-    head: bytes
-    """The batch as JSON up to its events."""
-    parts: list[bytes] = field(default_factory=list)
-    events: list[bytes] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def weight(self) -> int:
-        """The most that the batch can weigh as JSON."""
-        return len(self.head) + self.size + _tail_bytes(self.ids[0] if self.ids else "")
-
-    def add(self, event: bytes, event_id: str, part: bytes) -> None:
-        self.parts.append(part)
-        self.events.append(event)
-        self.ids.append(event_id)
-        self.size += len(part) + 1
-
-    def encode(self) -> bytes:
-        """A batch of one event carries its id, by which mParticle de-duplicates."""
-        tail = (
-            b'],"source_request_id":' + encode(self.ids[0]) + b"}" if len(self.ids) == 1 else b"]}"
-        )
-        return self.head + _EVENTS_KEY + b",".join(self.parts) + tail
+        return " ".join(sorted(feed.key for feed in self.feeds.values()))
 
 
 class MParticleSink(Sink[MParticleConnector]):
-    """POSTs user batches to /v2/bulkevents, Basic key and secret of the feed (mParticle, "HTTP API").
+    """POSTs an array of user batches to `/v2/bulkevents` with the credentials of the lane's feed.
 
-    The layout is the one of the platform's event glossary, mParticle tab, without `schema_version`,
-    which the published schema does not take. 202 is answered even when single batches fail, so it
-    proves nothing about them.
+    A batch holds one event, as in the platform's own export, so that its `source_request_id`, by
+    which mParticle de-duplicates ("JSON reference"), is the event's id however often it is sent and
+    with whatever others. 202 comes if a single batch is good, and nothing is heard of the others.
     """
 
     kind = "mparticle"
@@ -168,208 +82,250 @@ class MParticleSink(Sink[MParticleConnector]):
         max_request_bytes=256_000,
         most_request_bytes=256_000,
         batch_window_seconds=10,
-        max_event_bytes=_MAX_USER_BATCH_BYTES,
+        max_event_bytes=MAX_BATCH_BYTES,
     )
 
     def __init__(self, settings: MParticleConnector) -> None:
         super().__init__(settings)
-        self._names = {
-            name: known.mparticle_name
-            for name, known in event_types().items()
-            if known.mparticle_name
-        }
+        known = event_types().values()
+        self._names = {found.name: found.mparticle_name for found in known if found.mparticle_name}
+        self._of_apps = {found.name for found in known if found.mparticle_feed == "platform"}
+        self._platform_feeds = {**_FEEDS_OF_PLATFORMS, **settings.platform_feeds}
 
     def supports(self, event_type: str) -> bool:
         return event_type in self._names or self.settings.unnamed_events == "raw"
 
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
-        feed = self._feed(header, event_type)
+        is_of_an_app = event_type in self._names and event_type in self._of_apps
+        feed = self._feed_of_app(header) if is_of_an_app else _UNBOUND
         return feed if feed in self.settings.feeds else Filtered.FEED_NOT_CONFIGURED
 
+    def _feed_of_app(self, header: EventHeader) -> str:
+        """An app has one platform, but not every event of an app names it."""
+        by_app = self.settings.app_feeds.get(header.app_id or "")
+        return by_app or self._platform_feeds.get(header.platform or "", _UNBOUND)
+
     def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
-        batches: dict[bytes, _UserBatch] = {}
-        full: list[_UserBatch] = []
-        unpackable: list[Unpackable] = []
-        for event in events:
-            refusal = self._add(event, batches, full)
-            if refusal is not None:
-                unpackable.append(refusal)
-        return Packed(
-            [
-                self._request(group, part, secrets)
-                for group in self._groups([*full, *batches.values()])
-            ],
-            unpackable,
+        return pack_items(
+            events,
+            self._encode,
+            _BATCHES,
+            ItemLimits(MAX_BATCH_BYTES, self.max_request_bytes, self.max_events),
+            self._url(secrets),
+            self._headers(part, secrets),
         )
 
     def probe(self, part: str, secrets: Secrets) -> HttpRequest:
-        """No batches at all: a wrong key is answered 403 before they are looked at."""
-        return self._request([], part or next(iter(self.settings.feeds)), secrets)
+        """Return an array of no batches: 401 and 403 tell that the credentials are refused."""
+        headers = self._headers(part, secrets)
+        return HttpRequest("POST", self._url(secrets), headers, _BATCHES.wrap([]))
 
-    def _feed(self, header: EventHeader, event_type: str) -> str:
-        known = event_types().get(event_type)
-        if known is None or known.mparticle_feed != "platform":
-            return _UNBOUND
-        by_app = self.settings.app_feeds.get(header.app_id or "")
-        if by_app is not None:
-            return by_app
-        platform = header.platform or ""
-        if platform in ("ios", "android", "web"):
-            return platform
-        return {str(key): feed for key, feed in self.settings.platform_feeds.items()}.get(
-            platform, _UNBOUND
+    def _url(self, secrets: Secrets) -> str:
+        host = f"https://s2s.{self.settings.pod}.mparticle.com"
+        return f"{base_url(self.settings.endpoint, host, secrets)}/v2/bulkevents"
+
+    def _headers(self, part: str, secrets: Secrets) -> Mapping[str, str]:
+        headers = {"Content-Type": "application/json"}
+        feed = self.settings.feeds.get(part)
+        if feed is None:
+            # Taken out of the settings since the events were routed: without credentials they are
+            # answered 401, and so are held until the feed is back or they expire.
+            return headers
+        return {**headers, "Authorization": basic(secrets[feed.key], secrets[feed.secret])}
+
+    def _encode(self, event: bytes) -> bytes:
+        fields = take_apart(event)
+        return _encode_batch(self._batch(fields, canonical_event_type(fields.event_type)))
+
+    def _batch(self, fields: Fields, event_type: str) -> "_Batch":
+        values = fields.properties or {}
+        user = fields.user or User()
+        # What identifies user and device is taken out of the values; attributes are what is left.
+        identities = self._take_identities(values, user)
+        user_attributes = _take_user_attributes(values)
+        device_info = _take_device_info(values, user)
+        attributes = _attributes(values, fields, event_type)
+        return _Batch(
+            self.settings.environment,
+            identities,
+            user_attributes,
+            device_info,
+            [_event(fields, event_type, self._name(event_type), attributes)],
+            fields.id,
         )
 
-    def _add(
-        self, event: bytes, batches: dict[bytes, _UserBatch], full: list[_UserBatch]
-    ) -> Unpackable | None:
-        try:
-            taken = take_apart(event)
-            head, part = self._head(taken), encode(self._event(taken))
-        except Unencodable as error:
-            return Unpackable(event, "unencodable", str(error))
-        most = min(_MAX_USER_BATCH_BYTES, self.max_request_bytes - 2)
-        alone = len(head) + len(part) + 1 + _tail_bytes(taken.id)
-        if alone > most:
-            return Unpackable(
-                event, "too_large", f"{alone} bytes as a user batch, {most} are taken"
-            )
-        batch = batches.get(head)
-        if batch is not None and (
-            batch.weight + len(part) + 1 > most or len(batch.parts) >= self.max_events
-        ):
-            full.append(batches.pop(head))
-            batch = None
-        if batch is None:
-            batch = batches[head] = _UserBatch(head)
-        batch.add(event, taken.id, part)
-        return None
+    def _take_identities(self, values: Values, user: User) -> dict[str, Raw | str]:
+        if not user.external_user_id:
+            raise Unencodable("user.external_user_id", "mParticle takes no event without it")
+        identities: dict[str, Raw | str] = {self.settings.identity_key: user.external_user_id}
+        if email := take_text(values, "email_address"):
+            identities["email"] = email
+        return identities
 
-    def _groups(self, batches: Sequence[_UserBatch]) -> Iterator[list[_UserBatch]]:
-        """Batches that make a request each: at most 100 events, batches among them, and 256 KB."""
-        group: list[_UserBatch] = []
-        size, count = 2, 0
-        for batch in batches:
-            too_long = size + batch.weight + 1 > self.max_request_bytes
-            if group and (too_long or count + len(batch.parts) > self.max_events):
-                yield group
-                group, size, count = [], 2, 0
-            group.append(batch)
-            size += batch.weight + 1
-            count += len(batch.parts)
-        if group:
-            yield group
-
-    def _request(self, batches: Sequence[_UserBatch], feed: str, secrets: Secrets) -> HttpRequest:
-        keys = self.settings.feeds[feed]  # type: ignore[index]
-        authorization = basic(secrets[keys.key], secrets[keys.secret])
-        host = base_url(self.settings.endpoint, _HOSTS[self.settings.pod], secrets)
-        return HttpRequest(
-            "POST",
-            f"{host}/v2/bulkevents",
-            {"Content-Type": "application/json", "Authorization": authorization},
-            _BULK.wrap(batch.encode() for batch in batches),
-            [event for batch in batches for event in batch.events],
-        )
-
-    def _head(self, event: Fields) -> bytes:
-        values = event.values()
-        identities: dict[str, Any] = {
-            self.settings.identity_key: event.user and event.user.external_user_id
-        }
-        if is_text(values.get("email_address")):
-            identities["email"] = values["email_address"]
-        phone = next((values[name] for name in _PHONES if is_text(values.get(name))), None)
-        head = {
-            "environment": self.settings.environment,
-            "device_info": _device_info(event, values),
-            "user_attributes": {} if phone is None else {"$mobile": phone},
-            "user_identities": identities,
-        }
-        return encode(head)[:-1] + b","
-
-    def _event(self, event: Fields) -> dict[str, Any]:
-        event_type = canonical_event_type(event.event_type)
-        data: dict[str, Any] = {}
-        if event_type != _UNINSTALL:
-            name = self._names.get(event_type) or _RULE_NAMES.get(event_type) or event.event_type
-            data = {"event_name": name[:_MAX_NAME_CHARS], "custom_event_type": "other"}
-        data |= {
-            "source_message_id": event.id,
-            "timestamp_unixtime_ms": event.time * 1_000,
-            "custom_attributes": _attributes(event, event_type),
-        }
-        kind = "uninstall" if event_type == _UNINSTALL else "custom_event"
-        return {"event_type": kind, "data": data}
+    def _name(self, event_type: str) -> str:
+        name = self._names.get(event_type)
+        if name is not None:
+            return name
+        if self.settings.unnamed_events == "raw":
+            return event_type
+        # The settings have changed since the event was routed.
+        raise Unencodable("event_type", "mParticle has no name for it")
 
 
-def _tail_bytes(event_id: str) -> int:
-    return len(_EVENTS_KEY) + len(b'],"source_request_id":}') + len(encode(event_id))
+# A batch, as the mParticle tabs of the platform's "Message engagement events" have it; where they
+# contradict mParticle's own schema of its Events API, the schema wins.
 
 
-def _text(values: Values, name: str) -> str:
-    """The text of a value; empty where it is none."""
-    value = values.get(name)
-    return msgspec.json.decode(value, type=str) if value is not None and is_text(value) else ""
+class _Data(msgspec.Struct):
+    source_message_id: str
+    timestamp_unixtime_ms: int
+    custom_attributes: dict[str, Raw | str]
+    event_name: str | UnsetType = UNSET
+    custom_event_type: Literal["other"] | UnsetType = UNSET
 
 
-def _device_info(event: Fields, values: Values) -> dict[str, Any]:
-    platform = _text(values, "platform")
-    info: dict[str, Any] = {}
-    if platform in _PLATFORMS:
-        info["platform"] = _PLATFORMS[platform]
-    if is_text(values.get("device_model")):
-        info["device_model"] = values["device_model"]
-    device_id = event.user.device_id if event.user else b""
-    if platform in _APPLE and _UUID.fullmatch(bytes(device_id)):
-        info["ios_idfv"] = device_id
-    return info | _advertising(values)
+class _Event(msgspec.Struct):
+    event_type: Literal["custom_event", "uninstall"]
+    data: _Data
 
 
-def _advertising(values: Values) -> dict[str, Any]:
-    info: dict[str, Any] = {}
-    enabled = values.get("ad_tracking_enabled")
-    if enabled is not None and bytes(enabled) in (b"true", b"false"):
-        # The names have opposite senses.
-        info["limit_ad_tracking"] = bytes(enabled) == b"false"
-    name = _ADVERTISING_IDS.get(_text(values, "ad_id_type"))
-    ad_id = values.get("ad_id")
-    is_id = ad_id is not None and _UUID.fullmatch(bytes(ad_id))
-    if name and (is_id or (name == "microsoft_advertising_id" and is_text(ad_id))):
-        info[name] = ad_id
-    return info
+class _Batch(msgspec.Struct):
+    """One user's event; it has no `schema_version`, which the schema does not know."""
+
+    environment: str
+    user_identities: dict[str, Raw | str]
+    user_attributes: dict[str, Raw]
+    device_info: dict[str, Any]
+    events: list[_Event]
+    source_request_id: str
 
 
-def _attributes(event: Fields, event_type: str) -> dict[str, Any]:
-    """All scalar properties that have no other place; arrays and objects have none at mParticle."""
-    attributes: dict[str, Any] = {
-        name: value
-        for name, value in event.values().items()
-        if name not in _NO_ATTRIBUTES and not bytes(value).startswith((b"[", b"{"))
+_encode_batch = msgspec.json.Encoder().encode
+
+
+def _event(fields: Fields, event_type: str, name: str, attributes: dict[str, Raw | str]) -> _Event:
+    data = _Data(fields.id, fields.time * 1_000, attributes)
+    if event_type == "users.behaviors.Uninstall":  # mParticle has a type of its own for it
+        return _Event("uninstall", data)
+    data.event_name = name
+    data.custom_event_type = "other"
+    return _Event("custom_event", data)
+
+
+def _take_user_attributes(values: Values) -> dict[str, Raw]:
+    """The user's phone number; `to_phone_number` stays an attribute of SMS events besides."""
+    to_phone = values.get("to_phone_number", NULL)
+    phone = to_phone if is_text(to_phone) else take_text(values, "user_phone_number")
+    return {} if phone is None else {"$mobile": phone}
+
+
+_PLATFORMS = {
+    b'"ios"': "iOS",
+    b'"android"': "Android",
+    b'"web"': "web",
+    b'"tvos"': "tvOS",
+    b'"roku"': "roku",
+    # Fire tablets and Fire TV, whose system is an Android; not every schema knows `fire_tv`.
+    b'"kindle"': "Android",
+}
+_AD_IDS = {
+    b'"ios_idfa"': "ios_advertising_id",
+    b'"google_ad_id"': "android_advertising_id",
+    b'"windows_ad_id"': "microsoft_advertising_id",
+    b'"roku_ad_id"': "roku_advertising_id",
+}
+_LIMITS_AD_TRACKING = {b"true": False, b"false": True}
+"""By `ad_tracking_enabled`, whose sense is the opposite."""
+
+_UUID = re.compile(rb'"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"')
+
+
+def _take_device_info(values: Values, user: User) -> dict[str, Any]:
+    """What is known of the device; what the schema does not take is left among the values."""
+    platform = _take_mapped(values, "platform", _PLATFORMS)
+    is_apple = platform in {"iOS", "tvOS"}
+    ad_id = _take_ad_id(values)
+    info = {
+        "platform": platform,
+        "device_model": take_text(values, "device_model"),
+        "limit_ad_tracking": _take_mapped(values, "ad_tracking_enabled", _LIMITS_AD_TRACKING),
+        "ios_idfv": user.device_id if is_apple and _is_uuid(user.device_id) else None,
     }
-    if event_type in _WITHOUT_APP_ID:
-        attributes.pop("app_id", None)
-    card = attributes.pop("content_card_id", None)
-    if card is not None and event_type != "users.messages.inappmessage.Abort":
-        attributes["card_id"] = card
-    if event.user and is_text(event.user.device_id):
-        attributes["device_id"] = event.user.device_id
-    _check_attributes(attributes)
-    return {**attributes, "source_request_id": event.id}
+    return {name: value for name, value in info.items() if value is not None} | ad_id
 
 
-def _check_attributes(attributes: Mapping[str, msgspec.Raw]) -> None:
-    """Refuse what mParticle would drop or cut in silence (mParticle, "Default service limits")."""
-    if len(attributes) >= _MAX_ATTRIBUTES:
-        raise Unencodable(
-            "properties", f"{len(attributes)} attributes, an event takes {_MAX_ATTRIBUTES - 1}"
-        )
-    for name, value in attributes.items():
-        if not 0 < len(name) <= _MAX_NAME_CHARS:
-            raise Unencodable("properties", f"a name is of 1 to {_MAX_NAME_CHARS} characters")
-        if len(value) > _MAX_VALUE_CHARS and not _is_short_text(value):
-            raise Unencodable(name, f"a value takes {_MAX_VALUE_CHARS} characters")
+def _take_ad_id(values: Values) -> dict[str, Raw]:
+    if not _is_uuid(values.get("ad_id", NULL)):
+        return {}
+    name = _take_mapped(values, "ad_id_type", _AD_IDS)
+    return {} if name is None else {name: values.pop("ad_id")}
 
 
-def _is_short_text(value: msgspec.Raw) -> bool:
-    return is_text(value) and len(msgspec.json.decode(value, type=str)) <= _MAX_VALUE_CHARS
+def _take_mapped(values: Values, name: str, mapping: Mapping[bytes, Any]) -> Any:
+    """Take a value out and return what it is mapped to; an unknown value stays where it is."""
+    found = mapping.get(bytes(values.get(name, NULL)))
+    if found is not None:
+        del values[name]
+    return found
+
+
+def _is_uuid(value: Raw) -> bool:
+    return _UUID.fullmatch(value) is not None
+
+
+_DROPPED = (
+    "os_version",
+    "canvas_step_message_variation_id",
+    "suspected_bot_click_reason",
+    "media_urls",
+)
+_DROPPED_OF_TYPE = {
+    "users.campaigns.Conversion": ("app_id",),
+    "users.campaigns.EnrollInControl": ("app_id",),
+    "users.canvas.Conversion": ("app_id",),
+    "users.canvas.experimentstep.Conversion": ("app_id",),
+    "users.messages.inappmessage.Abort": ("card_id",),
+}
+"""Fields that stand in no tab."""
+
+
+def _attributes(values: Values, fields: Fields, event_type: str) -> dict[str, Raw | str]:
+    """The values that are left, without nulls.
+
+    Raises:
+        Unencodable: there are more than an event may have; which to leave out is not ours to say.
+    """
+    for dropped in _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()):
+        values.pop(dropped, None)
+    if "content_card_id" in values:
+        values["card_id"] = values.pop("content_card_id")
+    if fields.user and fields.user.device_id != NULL:
+        values["device_id"] = fields.user.device_id
+    attributes = {name: _attribute(value) for name, value in values.items() if value != NULL}
+    attributes["source_request_id"] = fields.id
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise Unencodable("properties", f"{len(attributes)} attributes, at most {MAX_ATTRIBUTES}")
+    return attributes
+
+
+def _attribute(value: Raw) -> Raw | str:
+    """A scalar in its own spelling; of an array or object, which is no attribute, the JSON text."""
+    text = bytes(value)
+    if text[0] in b"[{":
+        return _shorten(text.decode())
+    # A character takes a byte at least, so only long values need a closer look.
+    if len(text) <= MAX_VALUE_CHARS or text[0] != ord('"'):
+        return value
+    return _shorten(msgspec.json.decode(text, type=str))
+
+
+def _shorten(text: str) -> str:
+    """The text within the limit, by the most cautious count: in UTF-16 units.
+
+    What becomes of a longer value is not published. Should its event be refused, nobody would hear
+    of it; so the end of the value is given up, and an ellipsis says so.
+    """
+    units = text.encode("utf-16-le")
+    if len(units) <= 2 * MAX_VALUE_CHARS:
+        return text
+    return units[: 2 * (MAX_VALUE_CHARS - 1)].decode("utf-16-le", "ignore") + "…"

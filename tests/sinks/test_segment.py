@@ -1,24 +1,33 @@
-"""Segment: names, layout, limits and answers, as the founding document and Segment publish them."""
-
-import base64
+import hashlib
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.samples import sample_event
-from schemas.catalogue import canonical_event_type
+from sandbox.partners.segment import SegmentSite
+from sandbox.partners.site import Arrival, Judgement
+from sandbox.samples import sample_event, sample_events
+from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import decode_hook
+from schemas.event import decode_event
 from sinks.segment import SegmentConnector, SegmentSink
-from sinks.sink import HttpRequest, Packed
+from sinks.sink import Answer, HttpRequest, Packed, Verdict
 
-EXAMPLE = {"name": "analytics", "kind": "segment", "write_key": "env:SEGMENT_WRITE_KEY"}
-SECRETS = {"env:SEGMENT_WRITE_KEY": "segment-secret-key"}
+EXAMPLE: dict[str, Any] = {
+    "name": "analytics",
+    "kind": "segment",
+    "write_key": "env:SEGMENT_WRITE_KEY",
+    "region": "us",
+    "event_names": {"users.behaviors.Purchase": "Order Completed"},
+}
+SECRETS = {"env:SEGMENT_WRITE_KEY": "wk-Vt8/Q2+one"}
 
-SEED_4 = {
+# What the founding document says is exported, in its own spelling, and what Segment calls it.
+EXPORTED = {
     "users.behaviors.Uninstall": "Application Uninstalled",
     "users.behaviors.app.NewsFeedImpression": "News Feed Viewed",
     "users.behaviors.subscription.GlobalStateChange": "Global Subscription State Changed",
@@ -69,181 +78,320 @@ SEED_4 = {
     "users.messages.webhook.Abort": "Webhook Aborted",
     "users.messages.webhook.Send": "Webhook Sent",
 }
+NAMELESS = [
+    "users.behaviors.CustomEvent",
+    "users.behaviors.app.SessionStart",
+    "users.messages.line.Send",
+    "users.messages.survey.Response",
+]
+EMAIL_CLICK = "users.messages.email.Click"
 
 
-def sink_with(**changes: Any) -> SegmentSink:
-    settings_ = msgspec.convert(EXAMPLE | changes, SegmentConnector, dec_hook=decode_hook)
-    return SegmentSink(settings_)
+def sink_of(**changes: Any) -> SegmentSink:
+    settings = {**EXAMPLE, **changes}
+    return SegmentSink(msgspec.convert(settings, SegmentConnector, dec_hook=decode_hook))
 
 
-def pack(*events: bytes, **changes: Any) -> Packed:
-    return sink_with(**changes).pack(events, "", SECRETS)
+def line(event: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(event)
 
 
-def only_request(packed: Packed) -> HttpRequest:
-    (request,) = packed.requests
-    assert isinstance(request, HttpRequest)
+def pack(*events: dict[str, Any] | bytes, **changes: Any) -> Packed:
+    lines = [event if isinstance(event, bytes) else line(event) for event in events]
+    return sink_of(**changes).pack(lines, "", SECRETS)
+
+
+def requests_of(packed: Packed) -> list[HttpRequest]:
+    return [request for request in packed.requests if isinstance(request, HttpRequest)]
+
+
+def item_of(event: dict[str, Any] | bytes, **changes: Any) -> dict[str, Any]:
+    """The only item of the only request."""
+    packed = pack(event, **changes)
     assert not packed.unpackable
-    return request
+    (request,) = requests_of(packed)
+    (item,) = json.loads(request.body)["batch"]
+    return item
 
 
-def call_of(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    (call,) = json.loads(only_request(pack(json.dumps(event).encode(), **changes)).body)["batch"]
-    return dict(call)
+def judged(request: HttpRequest, key: str = SECRETS["env:SEGMENT_WRITE_KEY"]) -> Judgement:
+    """What Segment's stand-in, which is written from its documentation alone, makes of it."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    path = urlsplit(request.url).path
+    return SegmentSite(key).examine(Arrival(request.method, path, {}, headers, request.body))
 
 
-@pytest.mark.parametrize(("event_type", "name"), SEED_4.items())
-def test_every_type_of_the_founding_document_has_its_name(event_type: str, name: str) -> None:
-    assert sink_with().supports(canonical_event_type(event_type))
-    event = sample_event(event_type)
-    call = call_of(event)
-    assert (call["type"], call["event"], call["messageId"]) == ("track", name, event["id"])
-    assert call["userId"] == event["user"]["external_user_id"]
+# Names
 
 
-def test_a_request_goes_to_the_batch_call_with_the_key_as_basic_user() -> None:
-    request = only_request(pack(json.dumps(sample_event("users.messages.email.Open")).encode()))
-    assert request.url == "https://api.segment.io/v1/batch"
-    assert request.headers["Content-Type"] == "application/json"
-    key = base64.b64decode(request.headers["Authorization"].removeprefix("Basic "))
-    assert key == b"segment-secret-key:"
-    assert b"segment-secret-key" not in request.body
+@pytest.mark.parametrize(("event_type", "name"), EXPORTED.items())
+def test_every_type_of_the_founding_document_goes_out_under_its_name(
+    event_type: str, name: str
+) -> None:
+    sink = sink_of()
+    event = line(sample_event(event_type))
+    header, _ = decode_event(event, 900_000)
+    canonical = canonical_event_type(event_type)
+    assert sink.supports(canonical)
+    assert sink.place(header, canonical, "2026-01-31-23") == ""
+    (request,) = requests_of(sink.pack([event], "", SECRETS))
+    assert [item["event"] for item in json.loads(request.body)["batch"]] == [name]
+    assert judged(request).accepted == [header.id]
 
 
-def test_the_eu_region_and_an_endpoint_have_their_own_addresses() -> None:
-    event = json.dumps(sample_event("users.messages.email.Open")).encode()
-    assert (
-        only_request(pack(event, region="eu")).url == "https://events.eu1.segmentapis.com/v1/batch"
+@pytest.mark.parametrize("event_type", NAMELESS)
+def test_a_type_without_a_name_is_unsupported(event_type: str) -> None:
+    assert not sink_of().supports(event_type)
+
+
+@pytest.mark.parametrize("event_type", NAMELESS)
+def test_a_type_without_a_name_goes_out_raw_where_that_is_set(event_type: str) -> None:
+    assert sink_of(unnamed_events="raw").supports(event_type)
+    event = {**sample_event(EMAIL_CLICK), "event_type": event_type}
+    assert item_of(event, unnamed_events="raw")["event"] == event_type
+
+
+def test_a_configured_name_wins_and_gives_nameless_types_one() -> None:
+    names = {EMAIL_CLICK: "Clicked", "users_canvas_abort": "Gone", "x.New": "New"}
+    sink = sink_of(event_names=names)
+    assert sink.supports("x.New")
+    for event_type, name in names.items():
+        event = {**sample_event(EMAIL_CLICK), "event_type": event_type}
+        assert item_of(event, event_names=names)["event"] == name
+
+
+def test_an_empty_name_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        sink_of(event_names={EMAIL_CLICK: ""})
+
+
+def test_a_type_that_lost_its_name_since_it_was_routed_is_unencodable() -> None:
+    event = line({**sample_event(EMAIL_CLICK), "event_type": "x.New"})
+    (unpackable,) = pack(event).unpackable
+    assert (unpackable.event, unpackable.reason) == (event, "unencodable")
+    assert "event_type" in unpackable.detail
+
+
+# Layout
+
+
+def test_an_item_is_laid_out_as_the_glossary_has_it() -> None:
+    event = (
+        b'{"event_type":"users.message.email.Click","id":"e-1","time":1700000000,'
+        b'"user":{"user_id":"b-1","external_user_id":"x-1","device_id":"d-1","timezone":"UTC"},'
+        b'"properties":{"email_address":"a@example.com","url":"https://example.com/",'
+        b'"suspected_bot_click_reason":["fast"],"price":1.50,"big":12345678901234567890123}}'
     )
-    mine = only_request(pack(event, endpoint="https://proxy.example.com/segment/"))
-    assert mine.url == "https://proxy.example.com/segment/v1/batch"
+    (request,) = requests_of(pack(event))
+    assert request.body == (
+        b'{"batch":[{"type":"track","event":"Email Link Clicked","messageId":"e-1",'
+        b'"timestamp":"2023-11-14T22:13:20Z",'
+        b'"context":{"device":{},"traits":{"email":"a@example.com"}},'
+        b'"properties":{"url":"https://example.com/","suspected_bot_click_reason":["fast"],'
+        b'"price":1.50,"big":12345678901234567890123,"device_id":"d-1"},'
+        b'"userId":"x-1","anonymousId":"b-1"}]}'
+    )
 
 
-def test_an_event_is_laid_out_as_the_glossary_says() -> None:
-    event = {
-        "event_type": "users.messages.contentcard.Click",
-        "id": "id-1",
-        "time": 1_477_502_783,
-        "user": {
-            "user_id": "internal",
-            "external_user_id": "user-1",
-            "device_id": "device-1",
-            "timezone": "America/Chicago",
-        },
-        "properties": {
-            "app_id": "app-1",
-            "content_card_id": "card-1",
-            "device_model": "Phone 9",
-            "os_version": "17",
-            "platform": "ios",
-            "campaign_name": None,
-            "is_suspected_bot_click": False,
-            "suspected_bot_click_reason": ["user_agent"],
-        },
+def test_the_phone_number_of_the_user_is_a_trait() -> None:
+    sent = item_of(sample_event("users.messages.sms.Send", properties={"to_phone_number": "+1"}))
+    click = sample_event(
+        "users.messages.sms.ShortLinkClick", properties={"user_phone_number": "+2"}
+    )
+    clicked = item_of(click)
+    assert sent["context"]["traits"] == {"phone": "+1"}
+    assert clicked["context"]["traits"] == {"phone": "+2"}
+    assert not {"to_phone_number", "user_phone_number"} & {
+        *sent["properties"],
+        *clicked["properties"],
     }
-    assert call_of(event) == {
-        "type": "track",
-        "event": "Content Card Clicked",
-        "messageId": "id-1",
-        "timestamp": "2016-10-26T17:26:23Z",
-        "userId": "user-1",
-        "anonymousId": "internal",
-        "context": {"device": {"model": "Phone 9", "type": "ios"}, "traits": {}},
-        "properties": {
-            "app_id": "app-1",
-            "card_id": "card-1",
-            "device_id": "device-1",
-            "is_suspected_bot_click": False,
-            "suspected_bot_click_reason": ["user_agent"],
-        },
-    }
+
+
+DEVICE = {"device_model": "Phone 14", "platform": "ios", "os_version": "17"}
 
 
 @pytest.mark.parametrize(
-    ("event_type", "field", "trait"),
+    "event_type",
     [
-        ("users.messages.email.Open", "email_address", "email"),
-        ("users.messages.sms.Send", "to_phone_number", "phone"),
-        ("users.messages.sms.ShortLinkClick", "user_phone_number", "phone"),
+        "users.messages.contentcard.Click",
+        "users.messages.contentcard.Dismiss",
+        "users.messages.contentcard.Impression",
+        "users.messages.inappmessage.Abort",
+        "users.messages.inappmessage.Click",
+        "users.messages.inappmessage.Impression",
+        "users.messages.pushnotification.IosForeground",
+        "users.messages.pushnotification.Open",
     ],
 )
-def test_addresses_are_traits_and_no_properties(event_type: str, field: str, trait: str) -> None:
-    event = sample_event(event_type)
-    event["properties"][field] = "somebody"
-    call = call_of(event)
-    assert call["context"]["traits"][trait] == "somebody"
-    assert field not in call["properties"]
+def test_the_platform_of_these_types_is_the_type_of_the_device(event_type: str) -> None:
+    item = item_of(sample_event(event_type, properties=DEVICE))
+    assert item["context"]["device"] == {"model": "Phone 14", "type": "ios"}
+    assert not DEVICE.keys() & item["properties"].keys()
 
 
-def test_the_platform_of_a_push_bounce_stays_a_property() -> None:
-    event = sample_event("users.messages.pushnotification.Bounce")
-    event["properties"]["platform"] = "android"
-    call = call_of(event)
-    assert call["properties"]["platform"] == "android"
-    assert "type" not in call["context"]["device"]
+@pytest.mark.parametrize("verb", ["Abort", "Bounce", "Send"])
+def test_the_platform_of_other_types_stays_a_property(verb: str) -> None:
+    properties = {"platform": "ios"}
+    event = sample_event(f"users.messages.pushnotification.{verb}", properties=properties)
+    item = item_of(event)
+    assert item["context"]["device"] == {}
+    assert item["properties"]["platform"] == "ios"
 
 
-def test_a_type_without_a_name_is_unsupported_unless_raw_is_asked_for() -> None:
-    assert not sink_with().supports("users.messages.line.Send")
-    assert sink_with(unnamed_events="raw").supports("users.messages.line.Send")
-    call = call_of(sample_event("users.messages.line.Send"), unnamed_events="raw")
-    assert call["event"] == "users.messages.line.Send"
+def test_the_platform_of_an_aborted_banner_goes_nowhere() -> None:
+    item = item_of(sample_event("users.messages.banner.Abort", properties=DEVICE))
+    assert item["context"]["device"] == {"model": "Phone 14"}
+    assert "platform" not in item["properties"]
 
 
-def test_a_name_of_the_settings_wins() -> None:
-    names = {"users_canvas_abort": "Journey Aborted"}
-    assert call_of(sample_event("users_canvas_abort"), event_names=names)["event"] == (
-        "Journey Aborted"
+@pytest.mark.parametrize(
+    ("event_type", "field"),
+    [
+        ("users.canvas.Entry", "os_version"),
+        ("users.canvas.Entry", "canvas_step_message_variation_id"),
+        ("users.behaviors.subscriptiongroup.StateChange", "phone_number"),
+        ("users.messages.whatsapp.Click", "url"),
+    ],
+)
+def test_fields_that_stand_in_no_tab_are_dropped(event_type: str, field: str) -> None:
+    assert field not in item_of(sample_event(event_type, properties={field: "v"}))["properties"]
+
+
+def test_a_content_card_id_is_called_card_id() -> None:
+    event = sample_event("users.messages.contentcard.Send", properties={"content_card_id": "c-1"})
+    properties = item_of(event)["properties"]
+    assert properties["card_id"] == "c-1"
+    assert "content_card_id" not in properties
+
+
+def test_an_event_without_properties_is_an_item_with_none() -> None:
+    event = b'{"event_type":"users.canvas.Entry","id":"e","time":0,"user":{"external_user_id":"x"}}'
+    item = item_of(event)
+    assert item["properties"] == {}
+    assert item["context"] == {"device": {}, "traits": {}}
+    assert (item["timestamp"], item["userId"]) == ("1970-01-01T00:00:00Z", "x")
+    assert "anonymousId" not in item
+
+
+@pytest.mark.parametrize("length", [1, 98, 99, 100, 101, 1_024])
+def test_a_message_id_is_the_events_id_or_of_a_long_one_its_digest(length: int) -> None:
+    event_id = "é" * length
+    found = item_of({**sample_event(EMAIL_CLICK), "id": event_id})["messageId"]
+    assert found == (event_id if length < 100 else hashlib.sha256(event_id.encode()).hexdigest())
+
+
+def test_times_up_to_the_end_of_the_calendar_can_be_sent() -> None:
+    item = item_of({**sample_event(EMAIL_CLICK), "time": 253_402_300_799})
+    assert item["timestamp"] == "9999-12-31T23:59:59Z"
+
+
+def test_what_cannot_be_expressed_is_unencodable_and_the_field_is_named() -> None:
+    good, bad = (
+        line(sample_event(EMAIL_CLICK)),
+        line(sample_event(EMAIL_CLICK, user={"user_id": 5})),
+    )
+    packed = pack(good, bad, good)
+    (unpackable,) = packed.unpackable
+    assert (unpackable.event, unpackable.reason) == (bad, "unencodable")
+    assert "user_id" in unpackable.detail
+    assert [list(request.events) for request in packed.requests] == [[good, good]]
+
+
+# Addresses and credentials
+
+
+def test_the_write_key_is_the_user_and_the_password_is_empty() -> None:
+    (request,) = requests_of(pack(sample_event(EMAIL_CLICK)))
+    assert request.method == "POST"
+    assert request.headers["Content-Type"] == "application/json"
+    arrival = Arrival("POST", "", {}, {"authorization": request.headers["Authorization"]}, b"")
+    assert arrival.basic == (SECRETS["env:SEGMENT_WRITE_KEY"], "")
+    assert judged(request, key="another").refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "url"),
+    [
+        ({"region": "us"}, "https://api.segment.io/v1/batch"),
+        ({"region": "eu"}, "https://events.eu1.segmentapis.com/v1/batch"),
+        ({"endpoint": "http://127.0.0.1:9/prefix/"}, "http://127.0.0.1:9/prefix/v1/batch"),
+    ],
+)
+def test_the_address_is_that_of_the_region_or_the_endpoint(
+    changes: dict[str, Any], url: str
+) -> None:
+    assert [r.url for r in requests_of(pack(sample_event(EMAIL_CLICK), **changes))] == [url]
+    assert sink_of(**changes).probe("", SECRETS).url == url
+
+
+def test_two_connectors_must_not_share_a_write_key() -> None:
+    assert sink_of().settings.identity() == "env:SEGMENT_WRITE_KEY"
+
+
+def test_a_probe_is_a_batch_of_nothing_which_proves_nothing_of_the_key() -> None:
+    sink = sink_of()
+    request = sink.probe("", SECRETS)
+    assert request.body == b'{"batch":[]}'
+    answer = Answer(judged(request, key="another").reply.status)
+    assert sink.judge(answer) is Verdict.DELIVERED
+    assert "not checked" in sink.what_probe_proves(answer)
+
+
+# Limits
+
+
+def sized(item_bytes: int) -> bytes:
+    """An event whose item has this size."""
+    event = sample_event(EMAIL_CLICK, properties={"filler": ""})
+    empty = len(requests_of(pack(event))[0].body) - len(b'{"batch":[]}')
+    return line(
+        {**event, "properties": {**event["properties"], "filler": "x" * (item_bytes - empty)}}
     )
 
 
-def test_a_long_id_is_hashed_for_segment_takes_fewer_than_100_characters() -> None:
-    event = sample_event("users.messages.email.Open")
-    assert call_of({**event, "id": "i" * 99})["messageId"] == "i" * 99
-    assert len(call_of({**event, "id": "i" * 100})["messageId"]) == 64
+@given(st.sampled_from([-1, 0, 1]))
+def test_an_item_of_32_000_bytes_goes_out_and_a_larger_one_is_too_large(beyond: int) -> None:
+    event = sized(32_000 + beyond)
+    packed = pack(event)
+    if beyond <= 0:
+        (request,) = requests_of(packed)
+        assert len(request.body) == 32_000 + beyond + len(b'{"batch":[]}')
+        assert judged(request).accepted
+    else:
+        (unpackable,) = packed.unpackable
+        assert (unpackable.event, unpackable.reason) == (event, "too_large")
+        assert "32001" in unpackable.detail
+        assert "32000" in unpackable.detail
 
 
-@pytest.mark.parametrize(("over", "fits"), [(-1, True), (0, True), (1, False)])
-def test_an_event_of_32_000_bytes_fits_and_no_larger_one(over: int, fits: bool) -> None:
-    event = sample_event("users.messages.email.Open")
-    event["properties"]["message_extras"] = ""
-    empty = len(msgspec.json.encode(call_of(event)))
-    event["properties"]["message_extras"] = "x" * (32_000 - empty + over)
-    packed = pack(json.dumps(event).encode())
-    assert bool(packed.requests) is fits
-    assert [refusal.reason for refusal in packed.unpackable] == ([] if fits else ["too_large"])
+@given(st.integers(1_500, 32_000), st.integers(1, 12), st.sampled_from([-1, 0, 1]))
+def test_a_request_is_filled_to_its_last_byte_and_not_beyond(
+    item_bytes: int, count: int, beyond: int
+) -> None:
+    event = sized(item_bytes)
+    whole = len(b'{"batch":[]}') + count * item_bytes + count - 1
+    packed = pack(*[event] * count, max_request_bytes=whole - beyond)
+    requests = requests_of(packed)
+    if beyond <= 0:
+        assert [len(request.body) for request in requests] == [whole]
+    elif count == 1:
+        assert [u.reason for u in packed.unpackable] == ["too_large"]
+    else:
+        assert [len(request.events) for request in requests] == [count - 1, 1]
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 40_000), min_size=1, max_size=60))
-def test_no_request_is_over_the_limits_and_no_event_is_lost(lengths: list[int]) -> None:
-    events = [
-        json.dumps(
-            {
-                "event_type": "users.messages.email.Open",
-                "id": f"id-{number}",
-                "time": 1,
-                "user": {"external_user_id": "u"},
-                "properties": {"message_extras": "x" * length},
-            }
-        ).encode()
-        for number, length in enumerate(lengths)
-    ]
+@pytest.mark.parametrize(("count", "requests"), [(2_499, 1), (2_500, 1), (2_501, 2)])
+def test_a_request_holds_2_500_items_for_more_would_be_dropped(count: int, requests: int) -> None:
+    event = b'{"event_type":"users.canvas.Entry","id":"e","time":0,"user":{"external_user_id":"x"}}'
+    packed = requests_of(pack(*[event] * count))
+    assert len(packed) == requests
+    assert sum(len(judged(request).accepted) for request in packed) == count
+
+
+def test_the_stand_in_takes_every_sample_of_a_type_with_a_name() -> None:
+    named = [known.name for known in event_types().values() if known.segment_name]
+    events = list(sample_events(3_000, seed=5, event_types=named, anonymous_share=0))
     packed = pack(*events)
-    assert all(len(request.body) <= 500_000 for request in packed.requests)
-    sent = [event for request in packed.requests for event in request.events]
-    assert sorted([*sent, *(refusal.event for refusal in packed.unpackable)]) == sorted(events)
-
-
-def test_at_most_2500_calls_are_in_a_request() -> None:
-    event = b'{"event_type":"users.messages.email.Open","id":"i","time":1}'
-    packed = pack(*[event] * 2_501)
-    assert [len(request.events) for request in packed.requests] == [2_500, 1]
-
-
-def test_numbers_keep_their_spelling() -> None:
-    event = (
-        b'{"event_type":"users.messages.email.Open","id":"i","time":1,'
-        b'"properties":{"a":1.10,"b":12345678901234567890123,"c":1e2}}'
-    )
-    assert b'"a":1.10,"b":12345678901234567890123,"c":1e2' in only_request(pack(event)).body
+    assert not packed.unpackable
+    accepted = [found for request in requests_of(packed) for found in judged(request).accepted]
+    assert accepted == [json.loads(event)["id"] for event in events]
