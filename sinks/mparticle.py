@@ -14,9 +14,15 @@ from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
 from sinks.fields import NULL, Fields, Unencodable, User, Values, is_text, take_apart, take_text
-from sinks.items import ItemLimits, pack_items
 from sinks.packing import Envelope
-from sinks.sink import Filtered, HttpRequest, Limits, Packed, Sink
+from sinks.sink import Filtered, HttpRequest, Limits, Packed, Sink, Unpackable
+from sinks.user_batches import (
+    EncodedEvent,
+    UserBatch,
+    fill_requests,
+    group_by_user,
+    weigh_alone,
+)
 
 _BATCHES = Envelope(prefix=b"[", suffix=b"]")
 
@@ -68,9 +74,10 @@ class MParticleConnector(Connector, frozen=True, kw_only=True):
 class MParticleSink(Sink[MParticleConnector]):
     """POSTs an array of user batches to `/v2/bulkevents` with the credentials of the lane's feed.
 
-    A batch holds one event, as in the platform's own export, so that its `source_request_id`, by
-    which mParticle de-duplicates ("JSON reference"), is the event's id however often it is sent and
-    with whatever others. 202 comes if a single batch is good, and nothing is heard of the others.
+    Events of one user share a batch where identities, attributes and device are the same, for the
+    rate limit counts batches. A batch of one event has the event's id as its `source_request_id`, by
+    which mParticle de-duplicates ("JSON reference"). 202 comes if a single batch is good, and nothing
+    is heard of the others.
     """
 
     kind = "mparticle"
@@ -106,13 +113,23 @@ class MParticleSink(Sink[MParticleConnector]):
         return by_app or self._platform_feeds.get(header.platform or "", _UNBOUND)
 
     def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
-        return pack_items(
-            events,
-            self._encode,
-            _BATCHES,
-            ItemLimits(MAX_BATCH_BYTES, self.max_request_bytes, self.max_events),
-            self._url(secrets),
-            self._headers(part, secrets),
+        most = min(MAX_BATCH_BYTES, self.max_request_bytes - _BATCHES.weigh(0, 1))
+        encoded: list[EncodedEvent] = []
+        unpackable: list[Unpackable] = []
+        for event in events:
+            found = self._encode(event, most)
+            if isinstance(found, Unpackable):
+                unpackable.append(found)
+            else:
+                encoded.append(found)
+        batches = group_by_user(encoded, most, self.max_events)
+        url, headers = self._url(secrets), self._headers(part, secrets)
+        return Packed(
+            [
+                _request(run, url, headers)
+                for run in fill_requests(batches, self.max_request_bytes, self.max_events)
+            ],
+            unpackable,
         )
 
     def probe(self, part: str, secrets: Secrets) -> HttpRequest:
@@ -133,11 +150,20 @@ class MParticleSink(Sink[MParticleConnector]):
             return headers
         return {**headers, "Authorization": basic(secrets[feed.key], secrets[feed.secret])}
 
-    def _encode(self, event: bytes) -> bytes:
-        fields = take_apart(event)
-        return _encode_batch(self._batch(fields, canonical_event_type(fields.event_type)))
+    def _encode(self, event: bytes, most: int) -> EncodedEvent | Unpackable:
+        try:
+            fields = take_apart(event)
+            encoded = self._encoded(event, fields, canonical_event_type(fields.event_type))
+        except Unencodable as error:
+            return Unpackable(event, "unencodable", str(error))
+        size = weigh_alone(encoded)
+        if size > most:
+            return Unpackable(
+                event, "too_large", f"{size} bytes as a user batch, at most {most} are taken"
+            )
+        return encoded
 
-    def _batch(self, fields: Fields, event_type: str) -> "_Batch":
+    def _encoded(self, event: bytes, fields: Fields, event_type: str) -> EncodedEvent:
         values = fields.properties or {}
         user = fields.user or User()
         # What identifies user and device is taken out of the values; attributes are what is left.
@@ -145,13 +171,14 @@ class MParticleSink(Sink[MParticleConnector]):
         user_attributes = _take_user_attributes(values)
         device_info = _take_device_info(values, user)
         attributes = _attributes(values, fields, event_type)
-        return _Batch(
-            self.settings.environment,
-            identities,
-            user_attributes,
-            device_info,
-            [_event(fields, event_type, self._name(event_type), attributes)],
+        head = _Head(self.settings.environment, identities, user_attributes, device_info)
+        body = _event(fields, event_type, self._name(event_type), attributes)
+        return EncodedEvent(
+            event,
             fields.id,
+            user.external_user_id or "",
+            _encode_json(head)[:-1],
+            _encode_json(body),
         )
 
     def _take_identities(self, values: Values, user: User) -> dict[str, Raw | str]:
@@ -189,18 +216,26 @@ class _Event(msgspec.Struct):
     data: _Data
 
 
-class _Batch(msgspec.Struct):
-    """One user's event; it has no `schema_version`, which the schema does not know."""
+class _Head(msgspec.Struct):
+    """A batch without its events; it has no `schema_version`, which the schema does not know."""
 
     environment: str
     user_identities: dict[str, Raw | str]
     user_attributes: dict[str, Raw]
     device_info: dict[str, Any]
-    events: list[_Event]
-    source_request_id: str
 
 
-_encode_batch = msgspec.json.Encoder().encode
+_encode_json = msgspec.json.Encoder().encode
+
+
+def _request(run: Sequence[UserBatch], url: str, headers: Mapping[str, str]) -> HttpRequest:
+    return HttpRequest(
+        "POST",
+        url,
+        headers,
+        _BATCHES.wrap(batch.encode() for batch in run),
+        [member.original for batch in run for member in batch.members],
+    )
 
 
 def _event(fields: Fields, event_type: str, name: str, attributes: dict[str, Raw | str]) -> _Event:

@@ -293,7 +293,7 @@ def test_an_uninstall_has_no_name_and_no_custom_type() -> None:
     }
 
 
-def test_every_event_is_a_batch_with_its_id_whatever_it_is_sent_with() -> None:
+def test_events_whose_user_differs_in_anything_are_batches_with_their_ids() -> None:
     events = [sample_event(EMAIL, seed=seed, user={"external_user_id": "x"}) for seed in range(5)]
     together = json.loads(requests_of(pack(*events))[0].body)
     assert together == [batch_of(event) for event in events]
@@ -497,13 +497,74 @@ def test_feeds_are_some_and_their_names_are_plain(feeds: dict[str, Any]) -> None
         sink_of(feeds=feeds, app_feeds={}, platform_feeds={})
 
 
+# Grouping by user
+
+
+def email(number: int, user: str, **properties: Any) -> dict[str, Any]:
+    return {
+        "event_type": EMAIL,
+        "id": f"e-{number}",
+        "time": 1_700_000_000,
+        "user": {"external_user_id": user},
+        "properties": properties,
+    }
+
+
+def ids_by_batch(packed: Packed) -> list[list[str]]:
+    return [
+        [event["data"]["source_message_id"] for event in batch["events"]]
+        for request in requests_of(packed)
+        for batch in json.loads(request.body)
+    ]
+
+
+def test_events_of_one_user_share_a_batch() -> None:
+    packed = pack(email(0, "a"), email(1, "b"), email(2, "a"))
+    assert ids_by_batch(packed) == [["e-0", "e-2"], ["e-1"]]
+    (request,) = requests_of(packed)
+    assert [json.loads(event)["id"] for event in request.events] == ["e-0", "e-2", "e-1"]
+    assert judged(request).accepted == ["e-0", "e-2", "e-1"]
+
+
+def test_a_users_events_stay_in_order_when_the_users_attributes_change_and_change_back() -> None:
+    phones = ["+15550100", "+15550101", "+15550100"]
+    events = [email(n, "a", to_phone_number=phone) for n, phone in enumerate(phones)]
+    assert ids_by_batch(pack(*events)) == [["e-0"], ["e-1"], ["e-2"]]
+
+
+def test_a_batch_of_several_has_a_request_id_that_only_the_same_events_give_again() -> None:
+    def request_id(*numbers: int) -> str:
+        (request,) = requests_of(pack(*[email(number, "a") for number in numbers]))
+        return str(json.loads(request.body)[0]["source_request_id"])
+
+    assert request_id(1, 2) == request_id(1, 2)
+    assert request_id(1, 2) != request_id(1, 3)
+    assert request_id(1) == "e-1"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(500, 120_000)), max_size=130))
+def test_no_batch_and_no_request_is_over_its_limits(drawn: list[tuple[str, int]]) -> None:
+    def filled(number: int, user: str, size: int) -> dict[str, Any]:
+        return email(number, user, **{f"a{n}": "x" * 4_000 for n in range(size // 4_000)})
+
+    events = [filled(number, user, size) for number, (user, size) in enumerate(drawn)]
+    packed = pack(*events)
+    for request in requests_of(packed):
+        assert len(request.body) <= 256_000
+        assert len(request.events) <= 100
+        assert all(len(line(batch)) <= 128_000 for batch in json.loads(request.body))
+    sent = [event for batch in ids_by_batch(packed) for event in batch]
+    assert sorted(sent) == sorted(event["id"] for event in events)
+
+
 # Limits
 
 
-def sized(batch_bytes: int) -> bytes:
-    """An event whose batch has this size, of attributes that are not too long."""
+def sized(batch_bytes: int, user: str = "u-0") -> bytes:
+    """An event of a user whose batch has this size, of attributes that are not too long."""
     fillers = [f"filler_{number}" for number in range(40)]
-    event = {**sample_event(EMAIL), "properties": dict.fromkeys(fillers, "")}
+    event = sample_event(EMAIL, user={"external_user_id": user})
+    event["properties"] = dict.fromkeys(fillers, "")
     room = batch_bytes - (len(requests_of(pack(event))[0].body) - 2)
     share, rest = divmod(room, 40)
     sizes = [share + (place < rest) for place in range(40)]
@@ -531,7 +592,8 @@ def test_a_request_is_filled_to_its_last_byte_and_not_beyond(
     batch_bytes: int, count: int, beyond: int
 ) -> None:
     whole = 2 + count * batch_bytes + count - 1
-    packed = pack(*[sized(batch_bytes)] * count, max_request_bytes=whole - beyond)
+    events = [sized(batch_bytes, f"u-{user}") for user in range(count)]
+    packed = pack(*events, max_request_bytes=whole - beyond)
     requests = requests_of(packed)
     if beyond <= 0:
         assert [len(request.body) for request in requests] == [whole]
@@ -543,7 +605,7 @@ def test_a_request_is_filled_to_its_last_byte_and_not_beyond(
 
 @pytest.mark.parametrize(("bytes_each", "requests"), [(127_998, 1), (127_999, 2)])
 def test_a_request_holds_256_000_bytes(bytes_each: int, requests: int) -> None:
-    packed = requests_of(pack(*[sized(bytes_each), sized(127_999)]))
+    packed = requests_of(pack(sized(bytes_each, "u-1"), sized(127_999, "u-2")))
     assert len(packed) == requests
     assert all(judged(request).accepted for request in packed)
 
@@ -597,4 +659,4 @@ def test_the_stand_in_takes_every_sample_of_a_type_with_a_name() -> None:
     packed = pack(*events)
     assert not packed.unpackable
     accepted = [found for request in requests_of(packed) for found in judged(request).accepted]
-    assert accepted == [json.loads(event)["id"] for event in events]
+    assert sorted(accepted) == sorted(json.loads(event)["id"] for event in events)
