@@ -147,8 +147,8 @@ def _write_connectors(folder: Path, partners: PartnerSandbox) -> Path:
 
 
 def _messages(count: int) -> Iterator[bytes]:
-    """Sample events of two app groups, and one message of each kind of trouble."""
-    yield from sample_events(count)
+    """Sample events of two app groups, with one message of each kind of trouble in their midst."""
+    yield from sample_events(count // 2)
     yield b'{"event_type": "users.messages.email.Open", "id": '
     poison = sample_event("users.messages.email.Open", seed=2, id=POISON_ID)
     poison["properties"]["app_group_id"] = "brand-a"
@@ -156,6 +156,7 @@ def _messages(count: int) -> Iterator[bytes]:
     giant = sample_event("users.messages.email.Open", seed=3)
     giant["properties"]["message_extras"] = "x" * 950_000
     yield json.dumps(giant).encode()
+    yield from sample_events(count - count // 2, seed=2)
 
 
 def _publish(count: int) -> int:
@@ -267,5 +268,13 @@ def _verdict(
     return 1
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped before the run had begun")

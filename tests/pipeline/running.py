@@ -102,8 +102,12 @@ def report_of(folder: Path) -> dict[str, Any]:
 
 
 def dead_letters(folder: Path) -> list[dict[str, Any]]:
+    return letters_in(folder / "dead")
+
+
+def letters_in(folder: Path) -> list[dict[str, Any]]:
     letters: list[dict[str, Any]] = []
-    for path in sorted((folder / "dead").rglob("*.avro")):
+    for path in sorted(folder.rglob("*.avro")):
         with path.open("rb") as file:
             letters += [dict(record) for record in fastavro.reader(file)]
     return letters

@@ -1,0 +1,73 @@
+"""The local run, as a newcomer starts it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.running import eventually, letters_in
+
+COMMAND = [sys.executable, "-m", "sandbox.run_local"]
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of running processes that were given the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found
+
+
+def test_it_ends_by_itself_with_balanced_books_of_every_kind(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [*COMMAND, "--events", "1000", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "the books balance" in ended.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    kinds = sorted(connector["kind"] for connector in report["connectors"].values())
+    assert kinds == [
+        "avro_files",
+        "mparticle",
+        "postback",
+        "rudderstack",
+        "segment",
+        "treasure_data",
+    ]
+    assert (report["received"], report["invalid"]) == (1_003, 2)
+    assert report["connectors"]["warehouse"]["filtered"]["no_external_user_id"] > 0
+    reasons = {letter["reason"] for letter in letters_in(tmp_path / "dead-letters")}
+    assert {"invalid_json", "rejected", "too_large"} <= reasons
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_keep_stays_up_until_it_is_told_and_leaves_no_process(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--keep", "--events", "100", "--folder", str(tmp_path)],
+        env={**os.environ, "COLUMNS": "120"},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        assert eventually((tmp_path / "report.json").exists, 60)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert processes_of(tmp_path) == []
