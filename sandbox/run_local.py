@@ -210,8 +210,12 @@ def _follow(
     try:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
             while process.poll() is None:
-                report = _read_report(folder) or report
-                live.update(_table(report, f"{report.get('received', 0)} of {published} received"))
+                before, report = report, _read_report(folder) or report
+                title = f"{report.get('received', 0):,} of {published:,} received"
+                if console.is_terminal:
+                    live.update(_table(report, title))
+                elif report != before:
+                    console.print(title)
                 whole = report.get("balanced") and report["received"] >= published
                 if not arguments.keep and (whole or time.monotonic() > give_up_at):
                     break

@@ -1,8 +1,8 @@
 """DeliverBatches: batches go to their partners; what is left of them flows on.
 
-A delivery error is never raised. A bundle waits for its deliveries only so long: on DirectRunner,
-which has one thread, what is unfinished stays in the air and the lane's timer looks after it;
-elsewhere it counts as undelivered once the wait is over.
+A delivery error is never raised. On DirectRunner, which has one thread, a bundle does not wait for
+its deliveries: they stay in the air and the lane's timer comes back for them. Elsewhere a bundle
+waits for what it has sent, side by side; each delivery ends by its own deadlines.
 """
 
 import time

@@ -101,6 +101,23 @@ def test_an_interrupt_delivers_what_waits_for_its_window(
     assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
 
 
+def test_an_idle_subscription_freezes_no_timer(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    """Beam's own read blocks its only thread for up to 30 s while nothing comes."""
+    first, second = sample_events(2, seed=9)
+    with streaming(tmp_path) as process:
+        publish(publisher, [first])
+        assert sandbox.wait_for("hook", lambda counts: counts.accepted == 1, 30)
+        publish(publisher, [second])
+        assert sandbox.wait_for("hook", lambda counts: counts.accepted == 2, 10)
+        assert interrupt(process) == 0
+    assert pubsub.outstanding(SUBSCRIPTION) == 0
+
+
 def test_kill_9_in_mid_stream_and_a_restart_lose_nothing(
     pubsub: EmbeddedPubSub,
     publisher: pubsub_v1.PublisherClient,
