@@ -28,6 +28,7 @@ from transforms.hold_undelivered import UNDELIVERED
 from transforms.write_dead_letters import LETTERS
 
 MAX_BYTES_IN_FLIGHT = 32_000_000
+MAX_BATCHES_IN_FLIGHT = 256
 _TICK_SECONDS = 0.05
 _END_OF_INPUT = GlobalWindow().end
 
@@ -82,13 +83,16 @@ class _DeliverFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._flights: list[Flight] = []
+        self._size = 0
         self._books = _Books()
 
     def process(self, element: LaneBytes) -> Iterator[Any]:
         key, encoded = element
         worker = self._worker
-        self._flights.append(take_off(worker.deliverer, worker.config.current(), key, encoded))
-        while sum(flight.size for flight in self._flights) > MAX_BYTES_IN_FLIGHT:
+        flight = take_off(worker.deliverer, worker.config.current(), key, encoded)
+        self._flights.append(flight)
+        self._size += flight.size
+        while self._size > MAX_BYTES_IN_FLIGHT or len(self._flights) > MAX_BATCHES_IN_FLIGHT:
             self._flights[0].delivery.wait()
             yield from self._land_done()
 
@@ -103,6 +107,7 @@ class _DeliverFn(beam.DoFn):
         done = [flight for flight in self._flights if flight.delivery.done]
         self._flights = [flight for flight in self._flights if flight not in done]
         for flight in done:
+            self._size -= flight.size
             yield from self._books.land(self._worker, flight)
 
 
@@ -176,9 +181,10 @@ class _DeliverByTimerFn(beam.DoFn):
 
     def _wait_for_room(self) -> None:
         """Read no further while more is in the air than memory should hold."""
-        oldest = self._worker.in_flight.oldest()
-        if oldest is not None and self._worker.in_flight.size > MAX_BYTES_IN_FLIGHT:
-            oldest.delivery.wait()
+        if self._worker.in_flight.size > MAX_BYTES_IN_FLIGHT:
+            oldest = self._worker.in_flight.oldest()
+            if oldest is not None:
+                oldest.delivery.wait()
 
 
 def _windowed(output: Any) -> Any:
