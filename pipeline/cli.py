@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from pipeline.options import RunOptions
 from pipeline.run import EXIT_FAILED, EXIT_USAGE, UsageError
 from pipeline.run import run as run_pipeline
 from runtime.address import AddressPolicy
@@ -29,6 +30,9 @@ def main() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
     """Run the pipeline: --connectors F and --subscription S, --input GLOB, or neither."""
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        click.echo(RunOptions.help_text())
+        return
     try:
         code = run_pipeline(list(arguments))
     except UsageError as error:
@@ -41,15 +45,23 @@ def run(arguments: tuple[str, ...]) -> None:
     sys.exit(code)
 
 
+def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(network)) for network in given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @main.command()
 @click.argument("connectors")
-@click.option("--allow_network", multiple=True, metavar="CIDR")
+@click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
 @click.option("--allow_local_partners", is_flag=True)
 def check(connectors: str, allow_network: tuple[str, ...], allow_local_partners: bool) -> None:
     """Validate a connectors file; exit 2 where something is wrong with it."""
-    networks = tuple(str(ipaddress.ip_network(network)) for network in allow_network)
     try:
-        config, problems = read_config(connectors, AddressPolicy(networks, allow_local_partners))
+        config, problems = read_config(
+            connectors, AddressPolicy(allow_network, allow_local_partners)
+        )
     except ConfigError as error:
         problems, config = list(error.problems), None
     for problem in problems:

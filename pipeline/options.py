@@ -21,11 +21,84 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
         add("--hold", help="where undelivered events are held (a file run: ./held)")
         add("--dead_letters", help="where dead letters are written (a file run: ./dead-letters)")
         add("--report", help="a file to write the report to, as JSON")
-        add("--config_refresh", type=Seconds.parse, default=Seconds(30))
-        add("--max_event_bytes", type=int, default=MAX_EVENT_BYTES)
-        add("--allow_network", action="append", default=[], type=_network, metavar="CIDR")
-        add("--allow_local_partners", action="store_true", help="opens loopback and plain http")
+        add(
+            "--config_refresh",
+            type=_refresh,
+            default=Seconds(30),
+            metavar="TIME",
+            help="how often the connectors file is read again; 30 s by default",
+        )
+        add(
+            "--max_event_bytes",
+            type=int,
+            default=MAX_EVENT_BYTES,
+            metavar="BYTES",
+            help=f"a larger message is a dead letter; {MAX_EVENT_BYTES} by default",
+        )
+        add(
+            "--allow_network",
+            action="append",
+            default=[],
+            type=_network,
+            metavar="CIDR",
+            help="addresses that partners may have though they are not public; may be repeated",
+        )
+        add(
+            "--allow_local_partners",
+            action="store_true",
+            help="partners may have loopback addresses and plain http: for tests",
+        )
+
+    @classmethod
+    def help_text(cls) -> str:
+        """What `currents run` takes, for people to read."""
+        parser = argparse.ArgumentParser("currents run", usage=_USAGE, add_help=False)
+        cls._add_argparse_args(parser)
+        return parser.format_help() + _EXIT_CODES
+
+
+_USAGE = """currents run --connectors F [--subscription S | --input GLOB ...] [options]
+
+Delivers the events of a Pub/Sub subscription or of files. With neither, it delivers what the hold
+has and ends. Beam's own options (--runner, --project, ...) are taken beside these."""
+
+_EXIT_CODES = """
+exit codes: 0 all delivered or dead-lettered, 3 something is held, 2 bad usage or connectors file,
+1 the rest
+"""
+
+
+def parse_options(arguments: list[str]) -> PipelineOptions:
+    """The options that the arguments give; Beam would drop what it does not know.
+
+    Raises:
+        argparse.ArgumentError: one is unknown, or its value is not what it takes.
+    """
+
+    def check(parser: argparse.ArgumentParser) -> None:
+        parser.exit_on_error = False
+        _, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            raise argparse.ArgumentError(None, f"unknown option {name}; see currents run --help")
+
+    options = PipelineOptions(arguments)
+    options.get_all_options(add_extra_args_fn=check)
+    return options
 
 
 def _network(text: str) -> str:
-    return str(ipaddress.ip_network(text))
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _refresh(text: str) -> Seconds:
+    try:
+        seconds = Seconds.parse(f"{text} s" if text[-1:].isdigit() else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not seconds:
+        raise argparse.ArgumentTypeError("a time above zero is needed")
+    return seconds

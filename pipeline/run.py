@@ -1,5 +1,6 @@
 """Running the pipeline: check everything first, run, report, say how it ended."""
 
+import argparse
 import logging
 import signal
 import threading
@@ -19,7 +20,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipeline.graph import Source, build
-from pipeline.options import RunOptions
+from pipeline.options import RunOptions, parse_options
 from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, segment_overlaps
@@ -79,13 +80,11 @@ def prepare(arguments: list[str]) -> Run:
     Raises:
         UsageError: something of it is wrong.
     """
-    options = PipelineOptions(arguments)
+    try:
+        options = parse_options(arguments)
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from None
     ours = options.view_as(RunOptions)
-    unknown = options.get_all_options(drop_default=True, retain_unknown_options=True).keys() - {
-        *options.get_all_options(drop_default=False)
-    }
-    if unknown:
-        raise UsageError(f"unknown option --{min(unknown)}")
     if not ours.connectors:
         raise UsageError("--connectors is missing: the file that says who gets which events")
     engine, runner = _engine_of(options, ours)
@@ -95,6 +94,7 @@ def prepare(arguments: list[str]) -> Run:
         ranges = expand_patterns(ours.input)
     except NoSuchInput as error:
         raise UsageError(str(error)) from None
+    _say_defaults(ours, settings)
     standard = options.view_as(StandardOptions)
     standard.runner = runner
     standard.streaming = engine is not Engine.BOUNDED
@@ -119,9 +119,6 @@ def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
 def _settings_of(ours: Any, engine: Engine) -> WorkerSettings:
     hold, dead_letters = ours.hold, ours.dead_letters
     if engine is Engine.BOUNDED:
-        for name, default in (("hold", "./held"), ("dead_letters", "./dead-letters")):
-            if not getattr(ours, name):
-                _logger.warning("--%s is not given: %s is used", name, default)
         hold, dead_letters = hold or "./held", dead_letters or "./dead-letters"
     for name, value in (("hold", hold), ("dead_letters", dead_letters)):
         if not value:
@@ -136,6 +133,12 @@ def _settings_of(ours: Any, engine: Engine) -> WorkerSettings:
         max_event_bytes=ours.max_event_bytes,
         address_policy=AddressPolicy(tuple(ours.allow_network), ours.allow_local_partners),
     )
+
+
+def _say_defaults(ours: Any, settings: WorkerSettings) -> None:
+    for name in ("hold", "dead_letters"):
+        if not getattr(ours, name):
+            _logger.warning("--%s is not given: %s is used", name, getattr(settings, name))
 
 
 def _check_connectors(settings: WorkerSettings, engine: Engine) -> None:

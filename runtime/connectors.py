@@ -126,11 +126,8 @@ def connectors_schema() -> dict[str, Any]:
 def _parse_list(content: bytes) -> list[Any]:
     try:
         document = _parse(content)
-    except (yaml.YAMLError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        said = getattr(error, "problem", None) or type(error).__name__
-        raise ConfigError([Problem("", "", f"is neither YAML nor JSON: {said}{where}")]) from None
+    except _UNREADABLE as error:
+        raise ConfigError([Problem("", "", f"is neither YAML nor JSON: {_said(error)}")]) from None
     if not isinstance(document, dict) or not isinstance(document.get("connectors"), list):
         raise ConfigError([Problem("", "connectors", "is missing or no list of connectors")])
     unknown = sorted(str(name) for name in document if name != "connectors")
@@ -139,19 +136,45 @@ def _parse_list(content: bytes) -> list[Any]:
     return document["connectors"]
 
 
+_UNREADABLE = (
+    yaml.YAMLError,
+    msgspec.DecodeError,
+    RecursionError,
+    # PyYAML lets through what int(), date() and its own tables say of a value that is none.
+    ValueError,
+    KeyError,
+    AttributeError,
+)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong and where, without a word of the file: it may be a secret."""
+    if isinstance(error, msgspec.DecodeError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    mark = getattr(error, "problem_mark", None)
+    where = f" (line {mark.line + 1})" if mark else ""
+    said = getattr(error, "problem", None) or getattr(error, "reason", None)
+    return f"{said or 'a value is not of the type that it looks like'}{where}"
+
+
 def _parse(content: bytes) -> Any:
     text = content.decode("utf-8-sig")
     if text.lstrip().startswith("{"):
         return msgspec.json.decode(text)
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent):  # a few of them can unfold to gigabytes
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed")
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not allowed",
+                problem_mark=event.start_mark,  # type: ignore[arg-type] # of libyaml, reads alike
+            )
     return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def _entry_of(raw: Any, number: int, policy: AddressPolicy) -> ConnectorEntry:
     kinds = sink_kinds()
-    name = str(raw.get("name", "")) if isinstance(raw, dict) else ""
+    name = str(raw.get("name") or "") if isinstance(raw, dict) else ""
     who = name or f"number {number}"
     if not isinstance(raw, dict):
         raise ConfigError([Problem(who, "", f"expected settings, found {type(raw).__name__}")])

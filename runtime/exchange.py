@@ -74,10 +74,18 @@ class HttpExchange:
             preload_content=False,
             decode_content=False,
         )
-        body = response.read(MAX_ANSWER_BYTES)
+        body = _read(response)
         if not response.closed:  # a new connection is cheaper than the rest of a long answer
             response.close()
         return Answer(response.status, dict(response.headers.items()), body)
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    """The answer's body, up to the limit; only a read at its end tells that it was cut short."""
+    body = b""
+    while len(body) < MAX_ANSWER_BYTES and (more := response.read(MAX_ANSWER_BYTES - len(body))):
+        body += more
+    return body
 
 
 def _answer_of(error: Exception, watch: "_Watch") -> Answer:
@@ -111,9 +119,12 @@ class _Watch:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.deadline = time.monotonic() + seconds
-        self.expired = False
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
+
+    @property
+    def expired(self) -> bool:
+        return time.monotonic() >= self.deadline
 
     def attach(self, sock: socket.socket) -> None:
         """Watch over the connection: a copy of its handle, which survives a TLS handshake."""
@@ -126,7 +137,6 @@ class _Watch:
 
     def expire(self) -> None:
         with self._lock:
-            self.expired = True
             self._shut()
 
     def release(self) -> None:
@@ -216,10 +226,10 @@ class _GuardedConnection:
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            watch.attach(sock)
             sock.settimeout(max(0.001, watch.deadline - time.monotonic()))
             sock.connect(address)
             sock.settimeout(None)
+            watch.attach(sock)  # not before: what is not connected yet cannot be shut
         except BaseException:
             sock.close()
             raise

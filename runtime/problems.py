@@ -28,21 +28,17 @@ def describe(
     error: msgspec.ValidationError, connector: str, raw: Mapping[str, Any], settings_type: type
 ) -> Problem:
     """Say what msgspec found wrong with a connector's settings."""
-    text, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").removeprefix(".")
-    schema = _schema_of(settings_type)
+    text, _, path = str(error).partition(" - at `")
+    field = path.removeprefix("key` in `").rstrip("`").removeprefix("$").removeprefix(".")
+    properties = _properties_of(settings_type)
     if "unknown field" in text or "missing required field" in text:
-        unknown = text.split("`")[1]
-        known = schema["properties"] if not field else {}
-        allowed = f"; {allowed_values(known)}" if "unknown" in text and known else ""
-        what = "is unknown" if "unknown field" in text else "is missing"
-        return Problem(connector, f"{field}.{unknown}".lstrip("."), what + allowed)
-    rule = schema["properties"].get(field, {})
-    if "enum" in rule:
-        return Problem(
-            connector, field, f"found {_show(raw.get(field))}; {allowed_values(rule['enum'])}"
-        )
-    return Problem(connector, field, f"{text[0].lower()}{text[1:]}{_allowed(rule)}")
+        return _misnamed(text, connector, field, properties)
+    # What our own types say is complete, and they know what is a secret and must not be repeated.
+    rule = _rule_of(properties, field) if text.startswith(_OF_MSGSPEC) else {}
+    allowed = _allowed(rule)
+    if allowed and ", got `" not in text:
+        text = f"found {_show(raw.get(field))}"
+    return Problem(connector, field, f"{text[0].lower()}{text[1:]}{allowed}")
 
 
 def allowed_values(values: Iterable[object]) -> str:
@@ -50,14 +46,38 @@ def allowed_values(values: Iterable[object]) -> str:
     return "allowed: " + ", ".join(repr(value) for value in sorted(values, key=str))
 
 
-def _schema_of(settings_type: type) -> dict[str, Any]:
+_OF_MSGSPEC = ("Expected", "Invalid enum")
+
+
+def _misnamed(text: str, connector: str, field: str, properties: Mapping[str, Any]) -> Problem:
+    """A setting that there is not, or that has to be there."""
+    name = f"{field}.{text.split('`')[1]}".lstrip(".")
+    if "missing" in text:
+        return Problem(connector, name, "is missing")
+    return Problem(
+        connector, name, "is unknown" + ("" if field else f"; {allowed_values(properties)}")
+    )
+
+
+def _properties_of(settings_type: type) -> dict[str, Any]:
+    """JSON Schema of each setting."""
     (reference,), components = msgspec.json.schema_components(
         [settings_type], schema_hook=schema_hook
     )
-    return components[reference["$ref"].rsplit("/", 1)[-1]]
+    return components[reference["$ref"].rsplit("/", 1)[-1]]["properties"]
+
+
+def _rule_of(properties: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """The JSON Schema of a setting; of one that may be null, what holds for its other values."""
+    rule: dict[str, Any] = dict(properties.get(field, {}))
+    for alternative in rule.get("anyOf", ()):
+        rule |= alternative
+    return rule
 
 
 def _allowed(rule: Mapping[str, Any]) -> str:
+    if "enum" in rule:
+        return f"; {allowed_values(rule['enum'])}"
     if "pattern" in rule:
         return f"; allowed: what matches {rule['pattern']}"
     bounds = [f"{word} {rule[key]}" for key, word in _BOUNDS.items() if key in rule]

@@ -1,0 +1,178 @@
+"""The ConfigStore takes edits, refuses bad ones connector by connector, and keeps the last good."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.address import PUBLIC_ONLY
+from runtime.config_store import ConfigStore
+from runtime.connectors import ConfigError
+from tests.runtime.configs import hook
+
+SECRET = "sk_live_4711"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "connectors.json"
+
+
+@pytest.fixture
+def opened(file: Path) -> Iterator[Callable[..., ConfigStore]]:
+    """Opens a store on a file with these connectors."""
+    stores: list[ConfigStore] = []
+
+    def begin(*connectors: Mapping[str, Any], refresh_seconds: float = 3_600) -> ConfigStore:
+        write(file, *connectors)
+        stores.append(ConfigStore(str(file), PUBLIC_ONLY, refresh_seconds))
+        return stores[-1]
+
+    yield begin
+    for store in stores:
+        store.close()
+
+
+def write(file: Path, *connectors: Mapping[str, Any]) -> None:
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps({"connectors": connectors}))
+    beside.replace(file)
+
+
+def urls(store: ConfigStore) -> dict[str, str]:
+    return {
+        name: str(entry.settings.url)  # type: ignore[attr-defined]
+        for name, entry in store.current().connectors.items()
+    }
+
+
+def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    records = [record for record in caplog.records if record.name == "runtime.config_store"]
+    assert {record.levelno for record in records} <= {logging.ERROR}
+    return [record.getMessage() for record in records]
+
+
+def test_a_store_opens_on_a_valid_file_only(opened: Callable[..., ConfigStore]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        opened(hook("a"), hook("b", shards=0), hook("c", url="nowhere"))
+    assert [problem.connector for problem in caught.value.problems] == ["b", "c"]
+
+
+def test_an_edit_is_taken_at_the_next_refresh(
+    opened: Callable[..., ConfigStore], file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(hook("a"), hook("b"))
+    before = store.current()
+    write(file, hook("a", url="https://new.example.com"), hook("c"))
+    assert store.current() is before
+    store.refresh()
+    assert urls(store) == {"a": "https://new.example.com", "c": "https://c.example.com/"}
+    assert store.current().version != before.version
+    assert errors_in(caplog) == []
+
+
+def test_a_file_that_did_not_change_leaves_the_very_same_connectors(
+    opened: Callable[..., ConfigStore],
+) -> None:
+    store = opened(hook("a"))
+    before = store.current()
+    store.refresh()
+    assert store.current() is before
+
+
+def test_a_bad_edit_is_refused_for_its_connector_alone(
+    opened: Callable[..., ConfigStore], file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(hook("a"), hook("b"), hook("gone"))
+    write(file, hook("a", shards=0), hook("b", url="https://new.example.com"), hook("c"))
+    store.refresh()
+    assert urls(store) == {
+        "a": "https://a.example.com/",
+        "b": "https://new.example.com",
+        "c": "https://c.example.com/",
+    }
+    (error,) = errors_in(caplog)
+    assert error == (
+        "the edit is refused, the last good settings stay: "
+        "connector 'a': shards: found 0; allowed: at least 1 and at most 1000"
+    )
+
+
+def test_a_new_connector_that_is_not_valid_is_not_there(
+    opened: Callable[..., ConfigStore], file: Path
+) -> None:
+    store = opened(hook("a"))
+    write(file, hook("a"), hook("b", shards=0), {"kind": "postback"})
+    store.refresh()
+    assert set(urls(store)) == {"a"}
+
+
+def test_the_last_good_settings_stay_through_any_number_of_bad_edits(
+    opened: Callable[..., ConfigStore], file: Path
+) -> None:
+    store = opened(hook("a"))
+    for shards in (0, -1, 2_000):
+        write(file, hook("a", shards=shards))
+        store.refresh()
+        assert urls(store) == {"a": "https://a.example.com/"}
+    write(file, hook("a", url="https://new.example.com"))
+    store.refresh()
+    assert urls(store) == {"a": "https://new.example.com"}
+
+
+@pytest.mark.parametrize("content", [None, "", "connectors: [", "connectors: 7"])
+def test_an_unreadable_file_leaves_all_as_it_was(
+    content: str | None,
+    opened: Callable[..., ConfigStore],
+    file: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = opened(hook("a"), hook("b"))
+    before = store.current()
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    store.refresh()
+    assert store.current() is before
+    (error,) = errors_in(caplog)
+    assert "the last good settings stay: connectors file: " in error
+
+
+def test_the_log_of_a_refused_edit_holds_no_secret(
+    opened: Callable[..., ConfigStore], file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(hook("a", token="env:TOKEN"))
+    write(file, hook("a", token=SECRET))
+    store.refresh()
+    file.write_text(f"connectors: [{{token: {SECRET}")
+    store.refresh()
+    assert len(errors_in(caplog)) == 2
+    assert SECRET not in caplog.text
+
+
+def test_a_store_that_follows_its_file_takes_edits_by_itself(
+    opened: Callable[..., ConfigStore], file: Path
+) -> None:
+    store = opened(hook("a"), refresh_seconds=0.01)
+    store.follow()
+    write(file, hook("a"), hook("b"))
+    until = time.monotonic() + 10
+    while "b" not in store.current().connectors and time.monotonic() < until:
+        time.sleep(0.01)
+    assert set(urls(store)) == {"a", "b"}
+
+
+def test_a_closed_store_reads_no_more(opened: Callable[..., ConfigStore], file: Path) -> None:
+    store = opened(hook("a"), refresh_seconds=0.01)
+    store.follow()
+    store.follow()
+    store.close()
+    write(file, hook("b"))
+    assert [thread for thread in threading.enumerate() if thread.name == "config"] == []
+    assert set(urls(store)) == {"a"}

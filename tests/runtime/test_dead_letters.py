@@ -1,0 +1,101 @@
+"""Dead letters are Avro files by day, named by what is in them."""
+
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from runtime.dead_letters import write_letters
+from runtime.storage import StorageError
+from schemas.dead_letter import DeadLetter
+from schemas.limits import MAX_DETAIL_CHARS
+
+BURIED_MS = 1_700_000_000_000  # 2023-11-14T22:13:20Z
+
+
+def letter_of(event: bytes = b'{"id":"1"}', **changes: Any) -> DeadLetter:
+    known = {"stage": "deliver", "reason": "rejected", "connector": "crm", "buried_ms": BURIED_MS}
+    return DeadLetter(**{"event": event, **known, **changes})
+
+
+def records_in(uri: str) -> list[Any]:
+    with Path(uri).open("rb") as file:
+        return list(fastavro.reader(file))
+
+
+def test_a_letter_is_read_as_it_was_written(tmp_path: Path) -> None:
+    event = bytes(range(256))
+    uri = write_letters(
+        str(tmp_path),
+        [
+            letter_of(
+                event,
+                lane="crm/0/",
+                detail="d",
+                status=400,
+                answer="no",
+                attempts=3,
+                published_ms=BURIED_MS - 2_000,
+                first_failed_ms=BURIED_MS - 1_000,
+                config_version="abc",
+                replays=1,
+            )
+        ],
+    )
+    (record,) = records_in(uri)
+    assert record["event"] == event
+    assert record["buried_at"].timestamp() * 1_000 == BURIED_MS
+    assert (record["buried_at"] - record["published_at"]).total_seconds() == 2
+    assert (record["buried_at"] - record["first_failed_at"]).total_seconds() == 1
+    found = {name: record[name] for name in ("stage", "reason", "connector", "lane", "detail")}
+    assert list(found.values()) == ["deliver", "rejected", "crm", "crm/0/", "d"]
+    assert (record["status"], record["answer"], record["attempts"]) == (400, "no", 3)
+    assert (record["config_version"], record["replays"]) == ("abc", 1)
+    assert len(record["letter_id"]) == 32
+
+
+def test_what_is_not_known_is_null(tmp_path: Path) -> None:
+    (record,) = records_in(write_letters(str(tmp_path), [letter_of()]))
+    unknown = ("status", "answer", "published_at", "first_failed_at")
+    assert {name: record[name] for name in unknown} == dict.fromkeys(unknown)
+
+
+def test_the_file_lies_under_the_day_of_its_oldest_letter(tmp_path: Path) -> None:
+    letters = [letter_of(b"2", buried_ms=BURIED_MS + 7_200_000), letter_of(b"1")]
+    uri = write_letters(str(tmp_path), letters)
+    assert Path(uri).parent == tmp_path / "date=2023-11-14"
+    assert uri.endswith(".avro")
+
+
+def test_the_same_letters_in_any_order_are_the_same_file(tmp_path: Path) -> None:
+    letters = [letter_of(str(number).encode()) for number in range(5)]
+    assert write_letters(str(tmp_path), letters) == write_letters(str(tmp_path), letters[::-1])
+    assert len(list(tmp_path.rglob("*.avro"))) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"event": b"2"}, {"connector": "b"}, {"stage": "pack"}, {"replays": 1}]
+)
+def test_another_failure_is_another_file(change: dict[str, Any], tmp_path: Path) -> None:
+    write_letters(str(tmp_path), [letter_of()])
+    write_letters(str(tmp_path), [letter_of(**change)])
+    assert len(list(tmp_path.rglob("*.avro"))) == 2
+
+
+def test_a_retried_failure_is_the_same_file_whatever_was_answered(tmp_path: Path) -> None:
+    write_letters(str(tmp_path), [letter_of(answer="a", attempts=1)])
+    write_letters(str(tmp_path), [letter_of(answer="b", attempts=2)])
+    assert len(list(tmp_path.rglob("*.avro"))) == 1
+
+
+def test_what_a_partner_said_is_cut(tmp_path: Path) -> None:
+    long = "x" * (MAX_DETAIL_CHARS + 1)
+    (record,) = records_in(write_letters(str(tmp_path), [letter_of(detail=long, answer=long)]))
+    assert len(record["detail"]) == len(record["answer"]) == MAX_DETAIL_CHARS
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError):
+        write_letters(str(tmp_path / "file"), [letter_of()])

@@ -1,0 +1,386 @@
+"""Decoding pulls into the lanes of connectors: no event is lost, doubled or put elsewhere."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.decoding import MAX_GATHERED_BYTES, Decoder
+from runtime.keeping import Letters
+from runtime.receipts import Receipts
+from runtime.routing import Router
+from sandbox.samples import sample_event, sample_events
+from schemas.batch import Batch, Token
+from schemas.dead_letter import DeadLetter
+from schemas.lane import Lane
+from schemas.pull import Pull
+from tests.runtime.configs import config_of, hook, segment
+
+OPEN = "users.messages.email.Open"
+MAX_BYTES = 30_000
+SAMPLES = list(sample_events(200, seed=3, anonymous_share=0.2))
+REASONS = {
+    b"": "invalid_json",
+    b"nope": "invalid_json",
+    b"[1]": "wrong_type",
+    b'{"event_type":"a"}': "missing_field",
+    b'{"event_type":1,"id":"2","time":3}': "wrong_type",
+    b'{"event_type":"a","id":"b","time":1,"more":"' + b"x" * MAX_BYTES + b'"}': "too_large",
+}
+INVALID = list(REASONS)
+FEED = {"key": "env:K", "secret": "env:S"}
+EVERY_KIND: list[dict[str, Any]] = [
+    hook("hook"),
+    hook("some", events=["users.messages.email.*"], app_ids=["app-1"]),
+    hook("brand", app_group_ids=["brand-a"]),
+    hook("off", enabled=False),
+    hook("sharded", shards=5),
+    segment("analytics"),
+    {"name": "warehouse", "kind": "rudderstack", "url": "env:W"},
+    {"name": "mobile", "kind": "mparticle", "feeds": {"ios": FEED, "android": FEED}},
+    {"name": "lake", "kind": "avro_files", "path": "/lake"},
+]
+
+
+class Decoded(NamedTuple):
+    """What came of pulls, in order."""
+
+    letters: list[Letters]
+    fragments: list[tuple[str, Batch]]
+
+    @property
+    def tokens(self) -> list[Token]:
+        of_fragments = [token for _, batch in self.fragments for token in batch.tokens]
+        return [token for letters in self.letters for token in letters.tokens] + of_fragments
+
+    def events_of(self, connector: str) -> list[bytes]:
+        return [
+            event
+            for key, batch in self.fragments
+            for event in batch.events
+            if Lane.of(key).connector == connector
+        ]
+
+
+def decoder_of(*connectors: dict[str, Any], receipts: Receipts | None = None) -> Decoder:
+    return Decoder(Router(config_of(*connectors)), receipts or Receipts(), MAX_BYTES)
+
+
+def sort_out(outputs: Iterable[Letters | tuple[str, Batch]]) -> Decoded:
+    decoded = Decoded([], [])
+    for output in outputs:
+        if isinstance(output, Letters):
+            decoded.letters.append(output)
+        else:
+            decoded.fragments.append(output)
+    return decoded
+
+
+def decode(decoder: Decoder, *pulls: Pull) -> Decoded:
+    """All of a bundle, to its end."""
+    outputs = [output for pull in pulls for output in decoder.decode(pull)]
+    decoded = sort_out([*outputs, *decoder.flush()])
+    decoder.finish()
+    return decoded
+
+
+def pull_of(*messages: bytes, receipt: int = 0) -> Pull:
+    return Pull(1_000, 2_000, list(messages), receipt)
+
+
+# Nothing is lost, and the books balance
+
+
+@settings(deadline=None)
+@given(
+    pulls=st.lists(st.lists(st.sampled_from([*SAMPLES, *INVALID]), max_size=30), max_size=5),
+    target=st.integers(1, 40_000),
+)
+def test_every_message_is_invalid_or_offered_and_every_offer_filtered_or_placed(
+    pulls: list[list[bytes]], target: int
+) -> None:
+    smaller = [
+        {**connector, **({"max_request_bytes": target} if connector["kind"] == "postback" else {})}
+        for connector in EVERY_KIND
+    ]
+    decoder = decoder_of(*smaller)
+    decoded = decode(decoder, *[pull_of(*messages) for messages in pulls])
+    tally = decoder.take_tally()
+    received = [message for messages in pulls for message in messages]
+    valid = [message for message in received if message not in INVALID]
+
+    assert tally.received == len(received)
+    assert tally.invalid.total() == len(received) - len(valid)
+    buried = [letter.event for letters in decoded.letters for letter in letters.letters]
+    assert Counter(buried) == Counter(message for message in received if message in INVALID)
+    for connector in EVERY_KIND:
+        name = connector["name"]
+        counts, events = tally.of(name), decoded.events_of(name)
+        wanted = valid if name != "brand" else [event for event in valid if b'"brand-a"' in event]
+        assert counts.offered == len(wanted)
+        assert counts.offered == counts.filtered.total() + len(events)
+        assert not Counter(events) - Counter(wanted)
+    assert Counter(decoded.events_of("hook")) == Counter(valid)
+    assert sum(batch.count for _, batch in decoded.fragments) == sum(
+        len(batch.events) for _, batch in decoded.fragments
+    )
+
+
+def test_the_events_of_a_lane_keep_their_order() -> None:
+    decoded = decode(decoder_of(hook("a", max_request_bytes=5_000)), pull_of(*SAMPLES))
+    assert decoded.events_of("a") == SAMPLES
+
+
+def test_a_tally_holds_what_was_counted_since_the_last() -> None:
+    decoder = decoder_of(hook("a"), segment("b"))
+    decode(decoder, pull_of(*SAMPLES, b"nope"))
+    first, second = decoder.take_tally(), decoder.take_tally()
+    assert (first.received, first.of("a").offered) == (201, 200)
+    assert first.of("b").filtered["no_external_user_id"] > 0
+    assert (second.received, second.invalid, second.connectors) == (0, {}, {})
+
+
+def test_two_tallies_together_are_the_tally_of_both() -> None:
+    decoder, other = decoder_of(*EVERY_KIND), decoder_of(*EVERY_KIND)
+    decode(decoder, pull_of(*SAMPLES[:90], b"nope"))
+    total = decoder.take_tally()
+    decode(decoder, pull_of(*SAMPLES[90:]))
+    total.add(decoder.take_tally())
+    decode(other, pull_of(*SAMPLES, b"nope"))
+    assert total == other.take_tally()
+
+
+# Messages that are no events
+
+
+@pytest.mark.parametrize("message", INVALID, ids=lambda message: message[:20])
+def test_what_is_no_event_is_a_dead_letter_as_it_came(message: bytes) -> None:
+    decoder = decoder_of(hook("a"))
+    decoded = decode(decoder, pull_of(message))
+    (letter,) = decoded.letters[0].letters
+    assert (letter.event, letter.stage, letter.reason) == (message, "decode", REASONS[message])
+    assert (letter.connector, letter.published_ms, letter.attempts) == ("", 2_000, 0)
+    assert letter.detail
+    assert letter.buried_ms >= (letter.first_failed_ms or 0) > 1_700_000_000_000
+    assert decoded.fragments == []
+    assert decoder.take_tally().invalid == {REASONS[message]: 1}
+
+
+def test_the_invalid_messages_of_a_pull_are_buried_together() -> None:
+    decoded = decode(decoder_of(hook("a")), pull_of(b"1", SAMPLES[0], b"2"), pull_of(b"3"))
+    buried: list[list[DeadLetter]] = [letters.letters for letters in decoded.letters]
+    assert [[letter.event for letter in letters] for letters in buried] == [[b"1", b"2"], [b"3"]]
+
+
+def test_a_raw_line_break_within_an_event_does_not_make_two_of_it() -> None:
+    pretty = json.dumps(sample_event(OPEN), indent=1).encode()
+    decoded = decode(decoder_of(hook("a")), pull_of(pretty, SAMPLES[0]))
+    one, other = decoded.events_of("a")
+    assert json.loads(one) == json.loads(pretty)
+    assert other == SAMPLES[0]
+
+
+# Fragments
+
+
+def test_a_lane_leaves_when_it_has_gathered_its_target() -> None:
+    target = 20_000
+    decoder = decoder_of(hook("a", max_request_bytes=target), hook("b"))
+    before: list[bytes] = []
+    for event in SAMPLES:
+        decoded = sort_out(decoder.decode(pull_of(event)))
+        before.append(event)
+        size = sum(len(event) + 1 for event in before)
+        assert [key for key, _ in decoded.fragments] == (["a/0/"] if size >= target else [])
+        if decoded.fragments:
+            assert decoded.events_of("a") == before
+            before.clear()
+    assert sort_out(decoder.flush()).events_of("a") == before
+
+
+def test_a_lane_that_is_full_leaves_once_a_pull() -> None:
+    decoder = decoder_of(hook("a", max_request_bytes=1_000))
+    decoded = sort_out(decoder.decode(pull_of(*SAMPLES)))
+    ((key, batch),) = decoded.fragments
+    assert (key, batch.events) == ("a/0/", SAMPLES)
+    assert list(decoder.flush()) == []
+
+
+def test_all_lanes_leave_when_together_they_hold_too_much() -> None:
+    giant = {**sample_event(OPEN), "more": "x" * 850_000}
+    message = json.dumps(giant).encode()
+    lanes = MAX_GATHERED_BYTES // len(message) + 1
+    router = Router(config_of(*[hook(f"c{number}") for number in range(lanes)]))
+    decoder = Decoder(router, Receipts(), 900_000)
+    decoded = sort_out(decoder.decode(pull_of(message)))
+    assert len(decoded.fragments) == lanes
+    assert list(decoder.flush()) == []
+
+
+def test_less_than_that_stays_for_the_rest_of_the_bundle() -> None:
+    decoder = decoder_of(*[hook(f"c{number}") for number in range(50)])
+    assert list(decoder.decode(pull_of(*SAMPLES))) == []
+    assert len(list(decoder.flush())) == 50
+
+
+def test_a_fragment_tells_the_oldest_and_newest_time_of_its_pulls() -> None:
+    decoder = decoder_of(hook("a"), hook("b", events=["users.messages.sms.*"]))
+    event = json.dumps(sample_event(OPEN)).encode()
+    sms = json.dumps(sample_event("users.messages.sms.Send")).encode()
+    decoded = decode(
+        decoder, Pull(50, 60, [event]), Pull(10, 20, [sms]), Pull(70, 90, [event]), Pull(1, 2, [])
+    )
+    times = {key: (batch.oldest_ms, batch.newest_ms) for key, batch in decoded.fragments}
+    assert times == {"a/0/": (10, 90), "b/0/": (10, 20)}
+
+
+def test_a_lane_that_begins_anew_forgets_the_times_and_tokens_of_before() -> None:
+    receipts = Receipts()
+    decoder = decoder_of(hook("a", max_request_bytes=1), receipts=receipts)
+    first, second = (receipts.issue(1, 1, lambda: None) for _ in range(2))
+    decoded = decode(decoder, Pull(10, 20, SAMPLES[:1], first), Pull(50, 60, SAMPLES[1:2], second))
+    times = [(batch.oldest_ms, batch.newest_ms) for _, batch in decoded.fragments]
+    assert times == [(10, 20), (50, 60)]
+    assert [[token.receipt for token in batch.tokens] for _, batch in decoded.fragments] == [
+        [first],
+        [second],
+    ]
+
+
+# Lanes
+
+
+def test_files_have_a_lane_for_each_type_and_hour_of_publishing() -> None:
+    decoder = decoder_of({"name": "lake", "kind": "avro_files", "path": "/lake"})
+    event = json.dumps(sample_event("users.message.email.Open")).encode()
+    hour_ms = 3_600_000
+    pulls = [Pull(start * hour_ms, (start + 1) * hour_ms - 1, [event]) for start in (0, 500_000)]
+    keys = [key for key, _ in decode(decoder, *pulls).fragments]
+    assert keys == [f"lake/0/{OPEN}/1970-01-01-00", f"lake/0/{OPEN}/2027-01-15-08"]
+
+
+def test_mparticle_has_a_lane_for_each_feed() -> None:
+    feeds = {"ios": FEED, "android": FEED}
+    decoder = decoder_of({"name": "mobile", "kind": "mparticle", "feeds": feeds})
+    kinds = [
+        sample_event("users.messages.inappmessage.Click", properties={"platform": platform})
+        for platform in ("ios", "android", "ios", "web")
+    ]
+    decoded = decode(decoder, pull_of(*[json.dumps(event).encode() for event in kinds]))
+    assert {key: batch.count for key, batch in decoded.fragments} == {
+        "mobile/0/ios": 2,
+        "mobile/0/android": 1,
+    }
+    assert decoder.take_tally().of("mobile").filtered == {"feed_not_configured": 1}
+
+
+def shards_of(events: Sequence[dict[str, Any]]) -> list[int]:
+    """The shard of each event, decoded one by one."""
+    decoder = decoder_of(hook("a", shards=4))
+    return [
+        Lane.of(key).shard
+        for event in events
+        for key, _ in decode(decoder, pull_of(json.dumps(event).encode())).fragments
+    ]
+
+
+def test_a_users_events_are_of_one_shard_and_in_order() -> None:
+    of_one = [
+        sample_event(OPEN, seed=number, id=str(number), user={"external_user_id": "u-1"})
+        for number in range(20)
+    ]
+    assert len(set(shards_of(of_one))) == 1
+
+
+def test_users_are_spread_over_all_shards() -> None:
+    of_many = [
+        sample_event(OPEN, user={"external_user_id": f"u-{number}"}) for number in range(100)
+    ]
+    assert set(shards_of(of_many)) == {0, 1, 2, 3}
+
+
+def test_events_without_a_user_are_spread_by_their_id() -> None:
+    anonymous = [
+        {"event_type": OPEN, "id": f"id-{number}", "time": 1, **user}
+        for number in range(100)
+        for user in ({}, {"user": {"external_user_id": None}})
+    ]
+    shards = shards_of(anonymous)
+    assert set(shards) == {0, 1, 2, 3}
+    assert shards[::2] == shards[1::2]
+
+
+# Tokens
+
+
+def test_a_pull_is_acknowledged_when_all_that_came_of_it_is_settled() -> None:
+    receipts = Receipts()
+    acknowledged: list[int] = []
+    pulls = [
+        pull_of(*messages, receipt=receipts.issue(1, 1, lambda n=number: acknowledged.append(n)))
+        for number, messages in enumerate([SAMPLES[:50], [*SAMPLES[50:], b"nope"], [b"nope"]])
+    ]
+    decoder = decoder_of(*EVERY_KIND, receipts=receipts)
+    decoded = decode(decoder, *pulls)
+    assert acknowledged == []
+    *tokens, last = decoded.tokens
+    receipts.settle(tokens)
+    assert sorted(acknowledged) == [
+        number for number, pull in enumerate(pulls) if pull.receipt != last.receipt
+    ]
+    receipts.settle([last])
+    assert sorted(acknowledged) == [0, 1, 2]
+
+
+def test_a_pull_has_one_token_in_each_fragment_and_one_for_its_letters() -> None:
+    receipts = Receipts()
+    receipt = receipts.issue(1, 1, lambda: None)
+    decoder = decoder_of(hook("a"), hook("b"), receipts=receipts)
+    decoded = decode(decoder, pull_of(*SAMPLES, b"nope", b"nope", receipt=receipt))
+    assert [len(batch.tokens) for _, batch in decoded.fragments] == [1, 1]
+    assert [len(letters.tokens) for letters in decoded.letters] == [1]
+    assert len(set(decoded.tokens)) == 3
+
+
+def test_a_pull_of_which_all_is_filtered_is_acknowledged_at_the_end_of_the_bundle() -> None:
+    receipts = Receipts()
+    acknowledged: list[str] = []
+    receipt = receipts.issue(1, 1, lambda: acknowledged.append("now"))
+    decoder = decoder_of(hook("off", enabled=False), receipts=receipts)
+    assert list(decoder.decode(pull_of(*SAMPLES, receipt=receipt))) == []
+    assert acknowledged == []
+    decoder.finish()
+    assert acknowledged == ["now"]
+
+
+def test_settling_before_the_bundle_has_ended_does_not_acknowledge() -> None:
+    receipts = Receipts()
+    acknowledged: list[str] = []
+    receipt = receipts.issue(1, 1, lambda: acknowledged.append("now"))
+    decoder = decoder_of(hook("a", max_request_bytes=1), receipts=receipts)
+    receipts.settle(sort_out(decoder.decode(pull_of(*SAMPLES, receipt=receipt))).tokens)
+    assert acknowledged == []
+    decoder.finish()
+    assert acknowledged == ["now"]
+
+
+def test_a_retried_bundle_gives_the_same_shares_under_a_new_reading() -> None:
+    receipts = Receipts()
+    acknowledged: list[str] = []
+    receipt = receipts.issue(1, 1, lambda: acknowledged.append("now"))
+    pull = pull_of(*SAMPLES, b"nope", receipt=receipt)
+    dropped = decode(decoder_of(*EVERY_KIND, receipts=receipts), pull)
+    again = decode(decoder_of(*EVERY_KIND, receipts=receipts), pull)
+    assert [token._replace(reading=2) for token in dropped.tokens] == again.tokens
+    receipts.settle(dropped.tokens)
+    assert acknowledged == []
+    receipts.settle(again.tokens)
+    assert acknowledged == ["now"]
+
+
+def test_a_pull_without_a_receipt_carries_no_tokens() -> None:
+    assert decode(decoder_of(*EVERY_KIND), pull_of(*SAMPLES, b"nope")).tokens == []

@@ -1,0 +1,201 @@
+"""Files are read as pulls of lines: every line comes once, however the file is cut into ranges."""
+
+import functools
+import gzip
+import http.server
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime import files
+from runtime.files import FileRange, NoSuchInput, expand_patterns, read_range
+
+
+def messages_of(ranges: Sequence[FileRange]) -> list[bytes]:
+    return [message for part in ranges for pull in read_range(part) for message in pull.messages]
+
+
+def read(*patterns: object) -> list[bytes]:
+    return messages_of(expand_patterns([str(pattern) for pattern in patterns]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@given(
+    lines=st.lists(st.integers(0, 12), max_size=40),
+    range_bytes=st.integers(1, 40),
+    block_bytes=st.integers(1, 40),
+    end=st.sampled_from([b"\n", b"\r\n"]),
+    ended=st.booleans(),
+)
+def test_every_line_comes_once_and_in_order_however_a_file_is_cut(
+    lines: list[int], range_bytes: int, block_bytes: int, end: bytes, ended: bool, folder: Path
+) -> None:
+    written = [f"{n}:".encode() + b"x" * size for n, size in enumerate(lines)]
+    path = folder / "lines.json"
+    path.write_bytes(end.join(written) + (end if ended else b""))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "RANGE_BYTES", range_bytes)
+        patch.setattr(files, "BLOCK_BYTES", block_bytes)
+        assert read(path) == written
+
+
+def test_a_line_that_ends_where_a_range_ends_is_read_by_that_range_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RANGE_BYTES", 4)
+    (tmp_path / "a.json").write_bytes(b"abc\ndef\nghi\n")
+    ranges = expand_patterns([str(tmp_path / "a.json")])
+    assert [messages_of([part]) for part in ranges] == [[b"abc"], [b"def"], [b"ghi"]]
+
+
+def test_a_line_longer_than_a_range_belongs_to_the_range_in_which_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RANGE_BYTES", 4)
+    (tmp_path / "a.json").write_bytes(b"a\n" + b"b" * 9 + b"\nc\n")
+    ranges = expand_patterns([str(tmp_path / "a.json")])
+    assert [messages_of([part]) for part in ranges] == [[b"a", b"b" * 9], [], [], [b"c"]]
+
+
+def test_blank_lines_are_skipped_and_the_ends_of_lines_are_taken_off(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"\n\r\n {1} \r\n \t\r\n\n{2}\r\n{3}")
+    assert read(tmp_path / "a.json") == [b" {1} ", b"{2}", b"{3}"]
+
+
+def test_a_pull_holds_a_block_of_lines_with_the_time_of_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(files, "now_ms", lambda: 1_234)
+    (tmp_path / "a.json").write_bytes(b"x" * 9 + b"\n" + (b"y" * 9 + b"\n") * 29)
+    pulls = list(read_range(*expand_patterns([str(tmp_path / "a.json")])))
+    assert [len(pull.messages) for pull in pulls] == [10, 10, 10]
+    assert {(pull.oldest_ms, pull.newest_ms, pull.receipt) for pull in pulls} == {(1_234, 1_234, 0)}
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_gzipped_file_is_one_range_and_reads_the_same(
+    members: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RANGE_BYTES", 10)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 64)
+    lines = [f"line {number}".encode() for number in range(500)]
+    packed = gzip.compress(b"\r\n".join(lines[:-1]) + b"\n") + gzip.compress(lines[-1])
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"") * (members - 1) + packed)
+    assert expand_patterns([str(tmp_path / "a.json.gz")])[0].end == -1
+    assert read(tmp_path / "a.json.gz") == lines
+
+
+def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"")
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(b""))
+    assert read(tmp_path / "*.json") == read(tmp_path / "*.gz") == []
+
+
+def test_a_pattern_is_every_file_that_it_matches_and_no_folder(tmp_path: Path) -> None:
+    for name in ("b.json", "a.json", "c.txt"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "folder.json").mkdir()
+    assert read(tmp_path / "*.json") == [b"a.json", b"b.json"]
+    assert read(tmp_path / "*.json", tmp_path / "c.*") == [b"a.json", b"b.json", b"c.txt"]
+    assert read(f"file://{tmp_path}/c.txt") == [b"c.txt"]
+
+
+def test_a_pattern_that_matches_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"{}")
+    with pytest.raises(NoSuchInput, match=r"none\*\.json matches no file"):
+        expand_patterns([str(tmp_path / "a.json"), str(tmp_path / "none*.json")])
+
+
+def test_an_avro_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(b"Obj\x01")
+    with pytest.raises(NoSuchInput, match="Avro files are not"):
+        expand_patterns([str(tmp_path / "a.avro")])
+
+
+def test_files_of_another_storage_are_read_by_their_uri(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "RANGE_BYTES", 5)
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("memory://test-files/a.json", b"abc\ndef\n")
+    memory.pipe_file("memory://test-files/b.json.gz", gzip.compress(b"ghi\n"))
+    assert read("memory://test-files/*") == [b"abc", b"def", b"ghi"]
+    memory.rm("memory://test-files", recursive=True)
+
+
+# Storage that is read over the network, in pieces
+
+
+class _Ranged(http.server.BaseHTTPRequestHandler):
+    """Serves one file, piece by piece."""
+
+    content = b""
+
+    def do_HEAD(self) -> None:
+        self._answer(200, self.content)
+
+    def do_GET(self) -> None:
+        first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        end = int(last) + 1 if last else len(self.content)
+        piece = self.content[int(first) : end]
+        where = f"bytes {first}-{int(first) + len(piece) - 1}/{len(self.content)}"
+        self._answer(206, piece, {"Content-Range": where})
+
+    def _answer(self, status: int, body: bytes, headers: Any = ()) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Length": str(len(body)),
+            "Accept-Ranges": "bytes",
+            **dict(headers),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def remote() -> Iterator[Any]:
+    """Makes content readable under an address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Ranged) as server:
+        thread = threading.Thread(target=functools.partial(server.serve_forever, 0.01))
+        thread.start()
+
+        def put(content: bytes, name: str) -> str:
+            _Ranged.content = content
+            return f"http://127.0.0.1:{server.server_port}/{name}"
+
+        yield put
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_behind_the_network_is_read_in_ranges(
+    remote: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1_000)
+    lines = [f"line {number}".encode() for number in range(2_000)]
+    content = b"\n".join(lines)
+    uri = remote(content, "a.json")
+    cuts = [0, 700, 701, len(content) // 2, len(content)]
+    ranges = [FileRange(uri, start, end) for start, end in itertools.pairwise(cuts)]
+    assert messages_of(ranges) == lines
+
+
+def test_a_gzipped_file_behind_the_network_is_read(remote: Any) -> None:
+    lines = [f"line {number}".encode() for number in range(2_000)]
+    uri = remote(gzip.compress(b"\n".join(lines)), "a.json.gz")
+    assert messages_of([FileRange(uri, 0, -1)]) == lines

@@ -1,0 +1,299 @@
+"""Releasing a hold: what is delivered is removed, what is not stays, and the books balance."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from runtime.address import AddressPolicy
+from runtime.hold import HeldBatch
+from runtime.ledger import ConnectorTally
+from runtime.release import held_lanes, release_lane
+from runtime.worker import Worker, WorkerSettings
+from sandbox.partners import Fault, PartnerSandbox, PostbackSite
+from sandbox.samples import sample_events
+
+EVENTS = list(sample_events(60, seed=11))
+IDS = [json.loads(event)["id"] for event in EVENTS]
+START_MS = 1_700_000_000_000
+
+Open = Callable[..., Worker]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[PartnerSandbox]:
+    with PartnerSandbox({"hook": PostbackSite(token="right")}) as running:
+        yield running
+
+
+@pytest.fixture
+def open_worker(
+    sandbox: PartnerSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Open]:
+    """Makes a worker whose connectors file holds the connector `hook`, changed as asked."""
+    monkeypatch.setenv("TOKEN", "right")
+    hook = {
+        "name": "hook",
+        "kind": "postback",
+        "url": sandbox.url("hook"),
+        "token": "env:TOKEN",
+        "timeout": "1 s",
+    }
+    workers: list[Worker] = []
+
+    def make(connectors: Sequence[dict[str, Any]] | None = None, **changes: Any) -> Worker:
+        path = tmp_path / "connectors.json"
+        listed = [{**hook, **changes}] if connectors is None else list(connectors)
+        path.write_text(json.dumps({"connectors": listed}))
+        policy = AddressPolicy(allow_local=True)
+        folders = (str(tmp_path / "held"), str(tmp_path / "dead"))
+        workers.append(Worker(WorkerSettings(str(path), *folders, address_policy=policy)))
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        worker.close()
+
+
+def hold(worker: Worker, first: int, last: int, **changes: Any) -> str:
+    """Hold the sample events [first, last) as one object, published at that many seconds."""
+    batch = HeldBatch(
+        part="",
+        oldest_ms=START_MS + first * 1_000,
+        newest_ms=START_MS + last * 1_000,
+        first_failed_ms=START_MS + 60_000,
+        reason=changes.pop("reason", "status_503"),
+        events=EVENTS[first:last],
+        **changes,
+    )
+    return worker.hold.put("hook", [batch])
+
+
+def release(worker: Worker) -> ConnectorTally:
+    """Release the lane; whatever happened, the books balance."""
+    tally = release_lane(worker, "hook").of("hook")
+    assert tally.adopted == tally.delivered + tally.held + tally.dead.total()
+    return tally
+
+
+def held_batches(worker: Worker) -> list[HeldBatch]:
+    return [
+        batch for name in worker.hold.objects("hook") for batch in worker.hold.read("hook", name)
+    ]
+
+
+def held_events(worker: Worker) -> list[bytes]:
+    return [event for batch in held_batches(worker) for event in batch.events]
+
+
+def dead_letters(worker: Worker) -> list[Any]:
+    letters: list[Any] = []
+    for path in sorted(Path(worker.settings.dead_letters).rglob("*.avro")):
+        with path.open("rb") as file:
+            letters += fastavro.reader(file)
+    return letters
+
+
+def test_what_is_delivered_is_removed_and_the_oldest_goes_first(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker()
+    for first in (40, 0, 20):
+        hold(worker, first, first + 20)
+    tally = release(worker)
+    assert (tally.adopted, tally.delivered, tally.held) == (60, 60, 0)
+    assert sandbox.accepted_ids("hook") == IDS
+    assert worker.hold.objects("hook") == []
+    assert dead_letters(worker) == []
+
+
+def test_an_object_of_several_batches_is_delivered_whole(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker()
+    batches = [
+        HeldBatch(
+            part="",
+            oldest_ms=START_MS,
+            newest_ms=START_MS,
+            first_failed_ms=START_MS,
+            reason=reason,
+            events=events,
+        )
+        for reason, events in (("timeout", EVENTS[:30]), ("network", EVENTS[30:]))
+    ]
+    worker.hold.put("hook", batches)
+    assert release(worker).delivered == 60
+    assert sorted(sandbox.accepted_ids("hook")) == sorted(IDS)
+    assert worker.hold.objects("hook") == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault(status=503), "status_503"),
+        (Fault(status=401), "status_401"),
+        (Fault(status=422), "rejected"),
+        (Fault(hang=True), "timeout"),
+        (Fault(reset=True), "network"),
+    ],
+)
+def test_what_fails_again_stays_held_and_keeps_its_times(
+    fault: Fault, reason: str, open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker()
+    hold(worker, 0, 5, reason="old", attempts=7)
+    sandbox.set_fault("hook", fault)
+    tally = release(worker)
+    assert (tally.adopted, tally.delivered, tally.held) == (5, 0, 5)
+    assert sorted(held_events(worker)) == sorted(EVENTS[:5])
+    for batch in held_batches(worker):
+        assert (batch.reason, batch.attempts > 7) == (reason, True)
+        assert (batch.oldest_ms, batch.newest_ms) == (START_MS, START_MS + 5_000)
+        assert batch.first_failed_ms == START_MS + 60_000
+    sandbox.set_fault("hook", None)
+    assert release(worker).delivered == 5
+    assert held_events(worker) == []
+
+
+def test_of_what_is_delivered_in_part_only_the_rest_stays(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker(max_events=10)
+    hold(worker, 0, 60)
+    sandbox.set_fault("hook", Fault(status=503, reject_ids=frozenset({IDS[25]})))
+    tally = release(worker)
+    assert (tally.delivered, tally.held) == (50, 10)
+    assert held_events(worker) == EVENTS[20:30]
+    assert len(worker.hold.objects("hook")) == 1
+    sandbox.set_fault("hook", None)
+    assert release(worker).delivered == 10
+    assert sorted(sandbox.accepted_ids("hook")) == sorted(IDS)  # and none of them twice
+
+
+@pytest.mark.parametrize("reason", ["paused", "status_503"])
+def test_nothing_is_lost_while_the_connector_is_paused(
+    reason: str, open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    paused = open_worker(paused=True)
+    hold(paused, 0, 10, reason=reason)
+    for _ in range(3):  # from the second time on, the same content has the same name
+        tally = release(paused)
+        assert (tally.adopted, tally.held) == (10, 10)
+        assert held_events(paused) == EVENTS[:10]
+    assert sandbox.counts("hook").requests == 0
+    assert release(open_worker()).delivered == 10
+
+
+def test_nothing_is_lost_while_the_connector_is_gone(open_worker: Open) -> None:
+    worker = open_worker(connectors=[])
+    hold(worker, 0, 10)
+    for _ in range(3):
+        assert release(worker).held == 10
+        assert held_events(worker) == EVENTS[:10]
+    assert {batch.reason for batch in held_batches(worker)} == {"connector_removed"}
+    assert release(open_worker()).delivered == 10
+
+
+def test_nothing_is_lost_while_the_secret_is_gone(
+    open_worker: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = open_worker()
+    hold(worker, 0, 10)
+    monkeypatch.delenv("TOKEN")
+    assert release(worker).held == 10
+    assert held_events(worker) == EVENTS[:10]
+    monkeypatch.setenv("TOKEN", "right")
+    assert release(worker).delivered == 10
+
+
+def test_an_event_that_is_given_up_is_buried_with_its_life(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker()
+    hold(worker, 0, 20, attempts=4)
+    sandbox.set_fault("hook", Fault(reject_ids=frozenset({IDS[7]})))
+    tally = release(worker)
+    assert (tally.delivered, dict(tally.dead)) == (19, {"rejected": 1})
+    assert worker.hold.objects("hook") == []
+    (letter,) = dead_letters(worker)
+    assert (letter["event"], letter["connector"], letter["reason"]) == (
+        EVENTS[7],
+        "hook",
+        "rejected",
+    )
+    assert letter["attempts"] > 4
+    assert letter["first_failed_at"].timestamp() * 1_000 == START_MS + 60_000
+    assert letter["config_version"] == worker.config.current().version
+
+
+def test_what_cannot_be_buried_stays_held_and_is_not_counted(
+    open_worker: Open, sandbox: PartnerSandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "dead").write_bytes(b"")  # a file where the folder would be
+    worker = open_worker()
+    name = hold(worker, 0, 20)
+    sandbox.set_fault("hook", Fault(reject_ids=frozenset({IDS[7]})))
+    tally = release(worker)
+    assert (tally.adopted, tally.delivered) == (0, 0)
+    assert worker.hold.objects("hook") == [name]
+    (tmp_path / "dead").unlink()
+    assert release(worker).dead == {"rejected": 1}
+    assert [letter["event"] for letter in dead_letters(worker)] == [EVENTS[7]]
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_a_damaged_object_is_left_alone_and_does_not_stop_the_lane(
+    damage: str,
+    open_worker: Open,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = open_worker()
+    name = hold(worker, 0, 20)
+    hold(worker, 20, 40)
+    path = tmp_path / "held" / "queue" / "hook" / name
+    path.write_bytes(path.read_bytes()[:500] if damage == "cut" else b"hello\n")
+    content = path.read_bytes()
+    tally = release(worker)
+    assert (tally.adopted, tally.delivered) == (20, 20)
+    assert sandbox.accepted_ids("hook") == IDS[20:40]
+    assert path.read_bytes() == content
+    assert f"left alone: the object {name} of lane hook" in caplog.text
+
+
+def test_an_object_that_another_job_has_delivered_meanwhile_is_passed_over(
+    open_worker: Open, sandbox: PartnerSandbox, tmp_path: Path
+) -> None:
+    worker = open_worker()
+    hold(worker, 20, 40)
+    (tmp_path / "held" / "queue" / "hook" / "0000000000001-gone").symlink_to(tmp_path / "none")
+    assert release(worker).delivered == 20
+    assert sandbox.accepted_ids("hook") == IDS[20:40]
+
+
+def test_a_lane_that_fails_keeps_no_other_lane_from_its_release(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    def hook(name: str, path: str) -> dict[str, Any]:
+        url = sandbox.url("hook") + path
+        return {"name": name, "kind": "postback", "url": url, "token": "env:TOKEN"}
+
+    worker = open_worker(connectors=[hook("hook", ""), {**hook("other", "/2"), "paused": True}])
+    hold(worker, 0, 20)
+    batch = held_batches(worker)[0]
+    worker.hold.put("other", [batch])
+    assert sorted(held_lanes(worker)) == ["hook", "other"]
+    tallies = {lane: release_lane(worker, lane).of(lane) for lane in held_lanes(worker)}
+    assert (tallies["hook"].delivered, tallies["other"].held) == (20, 20)
+    assert list(held_lanes(worker)) == ["other"]
+
+
+def test_a_lane_with_nothing_held_is_released_at_once(open_worker: Open) -> None:
+    worker = open_worker()
+    assert list(held_lanes(worker)) == []
+    assert release_lane(worker, "hook").connectors == {}
