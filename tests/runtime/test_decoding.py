@@ -202,6 +202,13 @@ def test_a_lane_leaves_when_it_has_gathered_its_target() -> None:
     assert sort_out(decoder.flush()).events_of("a") == before
 
 
+def test_a_lane_is_full_at_its_target_to_the_byte() -> None:
+    size = len(SAMPLES[0]) + 1
+    for target, count in ((size - 1, 1), (size, 1), (size + 1, 0)):
+        decoder = decoder_of(hook("a", max_request_bytes=target))
+        assert len(list(decoder.decode(pull_of(SAMPLES[0])))) == count
+
+
 def test_a_lane_that_is_full_leaves_once_a_pull() -> None:
     decoder = decoder_of(hook("a", max_request_bytes=1_000))
     decoded = sort_out(decoder.decode(pull_of(*SAMPLES)))
@@ -219,6 +226,19 @@ def test_all_lanes_leave_when_together_they_hold_too_much() -> None:
     decoded = sort_out(decoder.decode(pull_of(message)))
     assert len(decoded.fragments) == lanes
     assert list(decoder.flush()) == []
+
+
+def test_what_has_left_no_longer_counts_as_gathered() -> None:
+    giant = json.dumps({**sample_event(OPEN), "more": "x" * 850_000}).encode()
+    router = Router(
+        config_of(hook("full", max_request_bytes=1, events=[OPEN]), hook("rest", events=["*.Send"]))
+    )
+    decoder = Decoder(router, Receipts(), 900_000)
+    waiting = json.dumps(sample_event("users.messages.sms.Send")).encode()
+    assert list(decoder.decode(pull_of(waiting))) == []
+    for _ in range(MAX_GATHERED_BYTES // len(giant) + 1):
+        assert sort_out(decoder.decode(pull_of(giant))).events_of("rest") == []
+    assert sort_out(decoder.flush()).events_of("rest") == [waiting]
 
 
 def test_less_than_that_stays_for_the_rest_of_the_bundle() -> None:

@@ -189,6 +189,24 @@ def test_deadlines_of_many_exchanges_are_each_their_own(exchange: HttpExchange) 
         assert timeout - 0.05 < seconds < timeout + 0.5
 
 
+def test_the_deadline_holds_on_a_connection_that_is_used_again(exchange: HttpExchange) -> None:
+    stopped = threading.Event()
+
+    def hang_later(connection: socket.socket, _: bytes) -> None:
+        if len(server.requests) == 1:
+            connection.sendall(ok())
+        else:
+            hang(stopped)
+
+    with serving(hang_later) as server:
+        assert post(exchange, server.url).status == 200
+        answer, seconds = timed(lambda: post(exchange, server.url, 0.5))
+        stopped.set()
+        assert server.connections == 1
+    assert answer.error == "timeout"
+    assert seconds < 1.5
+
+
 def test_a_deadline_that_passed_shuts_no_later_exchange(exchange: HttpExchange) -> None:
     delay = threading.Event()
 

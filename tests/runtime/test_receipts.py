@@ -103,6 +103,13 @@ def test_a_retried_decoding_voids_the_tokens_of_the_earlier_one(receipts: Receip
     assert pull.acknowledged == 1
 
 
+def test_a_share_that_only_the_earlier_decoding_had_holds_nothing_up(receipts: Receipts) -> None:
+    pull = Pulled(receipts)
+    pull.begin("0", "1")
+    receipts.settle(pull.decode("0"))
+    assert pull.acknowledged == 1
+
+
 def test_a_share_of_an_earlier_decoding_that_is_opened_late_holds_nothing_up(
     receipts: Receipts,
 ) -> None:
