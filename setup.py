@@ -12,6 +12,7 @@ setup(
     packages=find_packages(include=[name for top in SHIPPED for name in (top, f"{top}.*")]),
     package_data={name: ["py.typed", "*.json"] for name in SHIPPED},
     install_requires=[
+        "aiohttp>=3.10,<4",
         "apache-beam[gcp]>=2.77,<2.78",
         "click>=8.1,<9",
         "fastavro>=1.9,<2",
@@ -26,9 +27,8 @@ setup(
         "urllib3>=2,<3",
     ],
     extras_require={
-        "sandbox": ["aiohttp>=3.10,<4", "grpcio>=1.62"],
+        "sandbox": ["grpcio>=1.62"],
         "dev": [
-            "aiohttp>=3.10,<4",
             "grpcio>=1.62",
             "hypothesis>=6.100",
             "import-linter>=2.1",

@@ -39,6 +39,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_HELD = 3
 
+_DATAFLOW = "DataflowRunner"
+
 REPORT_SECONDS = 5.0
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ def run(arguments: list[str]) -> int:
         UsageError: nothing was read.
     """
     plan = prepare(arguments)
-    if plan.source.engine is Engine.DISTRIBUTED:
+    if plan.runner == _DATAFLOW:
         pipeline = beam.Pipeline(options=plan.options)
         build(pipeline, plan.source, plan.settings)
         pipeline.run()
@@ -88,8 +90,8 @@ def prepare(arguments: list[str]) -> Run:
     if not ours.connectors:
         raise UsageError("--connectors is missing: the file that says who gets which events")
     engine, runner = _engine_of(options, ours)
-    settings = _settings_of(ours, engine)
-    _check_connectors(settings, engine)
+    settings = _settings_of(ours, engine, runner)
+    _check_connectors(settings, runner)
     try:
         ranges = expand_patterns(ours.input)
     except NoSuchInput as error:
@@ -105,7 +107,7 @@ def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
     if ours.subscription and ours.input:
         raise UsageError("--subscription and --input exclude each other")
-    if runner == "DataflowRunner":
+    if runner == _DATAFLOW:
         if not options.view_as(GoogleCloudOptions).project:
             raise UsageError("--project is missing: DataflowRunner wants it")
         return (Engine.DISTRIBUTED if ours.subscription else Engine.BOUNDED), runner
@@ -116,14 +118,15 @@ def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
     return Engine.BOUNDED, "FnApiRunner" if runner == "DirectRunner" else runner
 
 
-def _settings_of(ours: Any, engine: Engine) -> WorkerSettings:
+def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
     hold, dead_letters = ours.hold, ours.dead_letters
-    if engine is Engine.BOUNDED:
+    if engine is Engine.BOUNDED and runner != _DATAFLOW:
         hold, dead_letters = hold or "./held", dead_letters or "./dead-letters"
     for name, value in (("hold", hold), ("dead_letters", dead_letters)):
         if not value:
-            raise UsageError(f"--{name} is missing: a streaming run wants it")
-        if engine is Engine.DISTRIBUTED and is_local(value):
+            who = _DATAFLOW if engine is Engine.BOUNDED else "a streaming run"
+            raise UsageError(f"--{name} is missing: {who} wants it")
+        if runner == _DATAFLOW and is_local(value):
             raise UsageError(f"--{name} {value} is a local path: workers do not share one")
     return WorkerSettings(
         connectors=ours.connectors,
@@ -141,7 +144,7 @@ def _say_defaults(ours: Any, settings: WorkerSettings) -> None:
             _logger.warning("--%s is not given: %s is used", name, getattr(settings, name))
 
 
-def _check_connectors(settings: WorkerSettings, engine: Engine) -> None:
+def _check_connectors(settings: WorkerSettings, runner: str) -> None:
     """Everything that can be known to be wrong before a message is read."""
     try:
         store = ConfigStore(settings.connectors, settings.address_policy, 0)
@@ -152,15 +155,16 @@ def _check_connectors(settings: WorkerSettings, engine: Engine) -> None:
     problems = [
         f"connector {name!r}: {problem}"
         for name, entry in store.current().connectors.items()
+        if entry.settings.enabled
         for reference in entry.references
-        for problem in _secret_problems(reference, engine)
+        for problem in _secret_problems(reference, runner)
     ]
     if problems:
         raise UsageError("\n".join(problems))
 
 
-def _secret_problems(reference: str, engine: Engine) -> Iterator[str]:
-    if engine is Engine.DISTRIBUTED:  # workers have neither our environment nor our files
+def _secret_problems(reference: str, runner: str) -> Iterator[str]:
+    if runner == _DATAFLOW:  # workers have neither our environment nor our files
         if not reference.startswith("gcp-secret:"):
             yield f"{reference}: on DataflowRunner a secret is gcp-secret:projects/P/secrets/S/versions/V"
         return
@@ -182,10 +186,10 @@ def _run_here(plan: Run) -> int:
             pipeline = beam.Pipeline(options=plan.options)
             build(pipeline, plan.source, plan.settings)
             pipeline.run().wait_until_finish()
+    finally:  # a run that failed has a report too
         if subscriber is not None:
             subscriber.close()
         report = _report(plan, worker, started)
-    finally:
         close_worker(plan.settings)
     held = sum(connector.held for connector in report.connectors.values())
     if held:
@@ -196,7 +200,8 @@ def _run_here(plan: Run) -> int:
 
 
 def _report(plan: Run, worker: Worker, started: float) -> Report:
-    report = make_report(worker.ledger.read(), worker.config.current(), started, plan.runner)
+    config = worker.config
+    report = make_report(worker.ledger.read(), config.current(), config.first, started, plan.runner)
     if plan.report:
         text = msgspec.json.format(msgspec.json.encode(report), indent=1)
         write_whole(str(Path(plan.report)) if is_local(plan.report) else plan.report, text)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 
 from schemas.limits import MAX_DETAIL_CHARS
-from sinks.sink import Answer
+from sinks.sink import Answer, HttpRequest, Request
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
 
@@ -38,6 +38,18 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
         for spelling in (secret, urllib.parse.quote(secret, safe="")):
             text = text.replace(spelling, "[SECRET]")
     return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]
+
+
+def spelled_out(request: Request) -> list[str]:
+    """What a request says of secrets in other words than theirs: a partner may repeat it."""
+    if not isinstance(request, HttpRequest):
+        return []
+    parts = urllib.parse.urlsplit(request.url)
+    said = [request.url, f"{parts.path}?{parts.query}", parts.query] if parts.query else []
+    authorization = next(
+        (value for name, value in request.headers.items() if name.lower() == "authorization"), ""
+    )
+    return [text for text in (*said, authorization.rpartition(" ")[2]) if text]
 
 
 def _header(answer: Answer, name: str) -> str | None:

@@ -23,9 +23,11 @@ class ConfigStore:
         self._uri = uri
         self._policy = policy
         self._refresh_seconds = refresh_seconds
-        self._config, problems = read_config(uri, policy)
+        self.first, problems = read_config(uri, policy)
         if problems:
             raise ConfigError(problems)
+        self._config = self.first
+        self._refused: tuple[Problem, ...] = ()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -48,12 +50,19 @@ class ConfigStore:
         try:
             config, problems = read_config(self._uri, self._policy)
         except ConfigError as error:
-            _log(error.problems)
+            self._log(error.problems)
             return
-        _log(problems)
+        self._log(tuple(problems))
         kept = _kept(problems, self._config)
         if config.version != self._config.version:
             self._config = Config(config.version, {**kept, **config.connectors})
+
+    def _log(self, problems: tuple[Problem, ...]) -> None:
+        """Say what is wrong with an edit, once and not at every reading."""
+        if problems != self._refused:
+            self._refused = problems
+            for problem in problems:
+                _logger.error("the edit is refused, the last good settings stay: %s", problem)
 
     def _follow(self) -> None:
         while not self._stopped.wait(self._refresh_seconds):
@@ -64,8 +73,3 @@ def _kept(problems: Iterable[Problem], config: Config) -> dict[str, ConnectorEnt
     """The last good settings of the connectors whose edit is refused."""
     names = {problem.connector for problem in problems} & config.connectors.keys()
     return {name: config.connectors[name] for name in names}
-
-
-def _log(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        _logger.error("the edit is refused, the last good settings stay: %s", problem)

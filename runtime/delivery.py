@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import assert_never
 
-from runtime.answers import retry_after_seconds, sanitise
+from runtime.answers import retry_after_seconds, sanitise, spelled_out
 from runtime.connectors import ConnectorEntry
 from runtime.ledger import ConnectorTally
 from runtime.pool import LanePool
@@ -174,7 +174,7 @@ class Delivery:
             self.outcome.tally.attempts += 1
             self.outcome.tally.time_attempt(time.monotonic() - started)
         undelivered = Undelivered(
-            request.events, reason_of(answer), answer.status, self._said(answer), attempt
+            request.events, reason_of(answer), answer.status, self._said(answer, request), attempt
         )
         self._act(entry, request, verdict, undelivered, retry_after_seconds(answer, time.time()))
 
@@ -269,8 +269,8 @@ class Delivery:
                 Undelivered(request.events, why.reason, why.status, why.answer, attempts)
             )
 
-    def _said(self, answer: Answer) -> str:
-        return sanitise(answer, self._secrets.values())
+    def _said(self, answer: Answer, request: Request) -> str:
+        return sanitise(answer, [*self._secrets.values(), *spelled_out(request)])
 
     def _finish_with(self, undelivered: Undelivered) -> None:
         self.outcome.undelivered.append(undelivered)

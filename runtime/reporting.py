@@ -7,8 +7,16 @@ from runtime.ledger import ConnectorTally, Tally
 from schemas.report import ConnectorReport, Latency, Report
 
 
-def make_report(tally: Tally, config: Config, started: float, runner: str) -> Report:
-    """The books as they stand; `started` is in seconds since the epoch."""
+def make_report(tally: Tally, config: Config, first: Config, started: float, runner: str) -> Report:
+    """The books as they stand.
+
+    Args:
+        tally: what was counted.
+        config: the connectors as they are now.
+        first: as they were at the start; one that came later was not offered what came before it.
+        started: in seconds since the epoch.
+        runner: the engine's name.
+    """
     names = [*config.connectors, *(tally.connectors.keys() - config.connectors.keys())]
     connectors = {
         name: _connector_report(config.connectors.get(name), tally.of(name)) for name in names
@@ -24,10 +32,15 @@ def make_report(tally: Tally, config: Config, started: float, runner: str) -> Re
         balanced=all(report.balanced for report in connectors.values())
         and all(
             tally.received == invalid + connectors[name].offered
-            for name, entry in config.connectors.items()
-            if entry.settings.app_group_ids is None
+            for name in _of_all_app_groups(config) & _of_all_app_groups(first)
         ),
     )
+
+
+def _of_all_app_groups(config: Config) -> set[str]:
+    return {
+        name for name, entry in config.connectors.items() if entry.settings.app_group_ids is None
+    }
 
 
 def _connector_report(entry: ConnectorEntry | None, tally: ConnectorTally) -> ConnectorReport:

@@ -4,6 +4,7 @@ The client library keeps the leases of what was read; a message is acknowledged 
 settled.
 """
 
+import concurrent.futures
 import contextlib
 import queue
 from collections.abc import Sequence
@@ -82,7 +83,7 @@ class Subscriber:
             self._next = None
             message.nack()
         self._future.cancel()
-        with contextlib.suppress(GoogleAPICallError, TimeoutError):
+        with contextlib.suppress(GoogleAPICallError, concurrent.futures.TimeoutError):
             self._future.result(timeout=CLOSE_SECONDS)
         self._client.close()
 

@@ -24,8 +24,8 @@ class Seconds(float):
             number, unit = float(value), "s"
         else:
             text = str(value).strip()
-            unit = text.lstrip("0123456789. ")
-            number = _number(text[: len(text) - len(unit)], value)
+            unit = text.lstrip("0123456789. ") or "s"
+            number = _number(text.removesuffix(unit), value)
         if unit not in _UNITS or not 0 <= number < float("inf"):
             raise ValueError(f"a length of time is 10, '10 s', '5 min' or '48h'; found {value!r}")
         return cls(number * _UNITS[unit])

@@ -171,3 +171,23 @@ def test_what_is_refused_is_not_preceded_by_warnings(
     refusal_of("--connectors", connectors, "--input", "/none/*.ndjson")
     refusal_of("--connectors", connectors, "--unheard_of")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_bounded_run_on_dataflow_has_no_local_places_either(connectors: str) -> None:
+    on_dataflow = ("--connectors", connectors, "--runner", "DataflowRunner", "--project", "p")
+    assert "--hold is missing" in refusal_of(*on_dataflow)
+    local = ("--hold", "./held", "--dead_letters", "gs://b/dead")
+    assert "--hold ./held is a local path" in refusal_of(*on_dataflow, *local)
+
+
+def test_a_bounded_run_on_dataflow_takes_secrets_of_secret_manager_only(tmp_path: Path) -> None:
+    connectors = write(tmp_path, token="env:TOKEN")
+    refused = refusal_of(
+        "--connectors", connectors, "--runner", "DataflowRunner", "--project", "p", *PLACES
+    )
+    assert "env:TOKEN: on DataflowRunner a secret is gcp-secret:" in refused
+
+
+def test_the_secret_of_a_disabled_connector_is_not_asked_for(tmp_path: Path) -> None:
+    connectors = write(tmp_path, token="env:NOT_SET_ANYWHERE", enabled=False)
+    assert prepare(["--connectors", connectors, *PLACES]).source.engine is Engine.BOUNDED

@@ -176,3 +176,16 @@ def test_a_closed_store_reads_no_more(opened: Callable[..., ConfigStore], file: 
     write(file, hook("b"))
     assert [thread for thread in threading.enumerate() if thread.name == "config"] == []
     assert set(urls(store)) == {"a"}
+
+
+def test_a_refused_edit_is_logged_once_and_not_at_every_reading(
+    opened: Callable[..., ConfigStore], file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(hook("a"))
+    write(file, hook("a", events=3))
+    for _ in range(3):
+        store.refresh()
+    assert len(caplog.records) == 1
+    write(file, hook("a", shards=0))
+    store.refresh()
+    assert len(caplog.records) == 1 + 1

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.address import AddressPolicy
+from runtime.answers import sanitise, spelled_out
 from runtime.connectors import ConnectorEntry
 from runtime.delivery import Deliverer, Delivery, Outcome
 from runtime.exchange import HttpExchange
@@ -19,7 +20,7 @@ from sandbox.samples import sample_events
 from schemas.connector import decode_hook, secret_references
 from schemas.lane import Lane
 from sinks import sink_kinds
-from sinks.sink import Answer, Packed, Request
+from sinks.sink import Answer, HttpRequest, Packed, Request
 
 EVENTS = list(sample_events(250, seed=5))
 IDS = [msgspec.json.decode(event)["id"] for event in EVENTS]
@@ -185,6 +186,15 @@ def test_an_answer_that_repeats_the_key_is_kept_without_it(
     sandbox.set_fault("hook", Fault(status=503, body=b"the key right is not \x00 wanted"))
     outcome = start(EVENTS[:1]).outcome
     assert outcome.undelivered[0].answer == "the key [SECRET] is not wanted"
+
+
+def test_an_answer_that_repeats_the_authorization_or_the_query_is_kept_without_them() -> None:
+    request = HttpRequest(
+        "POST", "https://a.example.com/p?key=abc", {"Authorization": "Basic YTpi"}, b""
+    )
+    answer = Answer(400, body=b"POST /p?key=abc with Basic YTpi (key=abc) is refused")
+    said = sanitise(answer, spelled_out(request))
+    assert said == "POST [SECRET] with Basic [SECRET] ([SECRET]) is refused"
 
 
 @pytest.mark.parametrize(("entry", "reason"), [(None, "connector_removed"), ("paused", "paused")])

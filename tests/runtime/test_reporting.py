@@ -18,7 +18,7 @@ STARTED = 1_760_000_000.25
 
 
 def report_of(tally: Tally, config: Config) -> Report:
-    return make_report(tally, config, STARTED, "FnApiRunner")
+    return make_report(tally, config, config, STARTED, "FnApiRunner")
 
 
 def example() -> Tally:
@@ -159,3 +159,12 @@ def test_a_connector_that_is_no_longer_in_the_file_keeps_its_books() -> None:
     )
     assert (connector.offered, connector.delivered) == (9, 7)
     assert report.balanced
+
+
+def test_a_connector_that_came_later_need_not_have_been_offered_what_came_before_it() -> None:
+    tally = Tally(received=10)
+    tally.of("old").offered = tally.of("old").delivered = 10
+    tally.of("new").offered = tally.of("new").delivered = 4
+    first, now = config_of(hook("old")), config_of(hook("old"), hook("new"))
+    assert make_report(tally, now, first, STARTED, "r").balanced
+    assert not make_report(tally, now, now, STARTED, "r").balanced

@@ -65,7 +65,8 @@ def failing(method: Callable[..., Any], times: int, after: bool) -> Callable[...
 
 
 def balanced(run: StreamingRun) -> dict[str, Any]:
-    report = make_report(run.worker.ledger.read(), run.worker.config.current(), 0, "test")
+    config = run.worker.config.current()
+    report = make_report(run.worker.ledger.read(), config, config, 0, "test")
     assert report.balanced, report
     return dict(report.connectors)
 
