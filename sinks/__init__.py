@@ -5,7 +5,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from sinks.sink import Sink
 
@@ -22,5 +22,8 @@ def _sinks_of(module: Any) -> list[type[Sink[Any]]]:
     return [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Sink) and member.__module__ == module.__name__ and member is not Sink
+        if get_origin(member) is None  # Python 3.10 takes `dict[str, int]` for a class
+        and issubclass(member, Sink)
+        and member.__module__ == module.__name__
+        and member is not Sink
     ]

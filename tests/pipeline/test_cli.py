@@ -36,7 +36,13 @@ def currents(
     return subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=folder,
-        env={**known, "PYTHONPATH": str(ROOT), **environment},
+        env={
+            **known,
+            "PYTHONPATH": str(ROOT),
+            # Google's libraries warn of Python versions near the end of their support.
+            "PYTHONWARNINGS": "ignore::FutureWarning",
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=120,
