@@ -10,7 +10,7 @@ import hashlib
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,8 +19,8 @@ from runtime.storage import join, list_names, read_file, remove_file, write_whol
 MAX_OBJECT_BYTES = 8_000_000
 
 
-class HeldBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Events of one part of a lane that share one reason for being held; times in ms."""
+class _About(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a held batch; times in ms since the epoch."""
 
     part: str
     oldest_ms: int
@@ -30,25 +30,22 @@ class HeldBatch(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     status: int | None = None
     answer: str = ""
-    events: Sequence[bytes] = msgspec.field(default=())
+
+
+class HeldBatch(_About, frozen=True, kw_only=True):
+    """Events of one part of a lane that share one reason for being held."""
+
+    events: Sequence[bytes] = ()
 
     @property
     def size(self) -> int:
         return sum(map(len, self.events)) + len(self.events)
 
 
-class _Header(msgspec.Struct, frozen=True, kw_only=True):
+class _Header(_About, frozen=True, kw_only=True):
     """The line of JSON before a batch's events."""
 
-    part: str
     count: int
-    oldest_ms: int
-    newest_ms: int
-    first_failed_ms: int
-    reason: str
-    attempts: int
-    status: int | None
-    answer: str
     format: Literal[1] = 1
 
 
@@ -129,17 +126,7 @@ def _digest(content: bytes) -> str:
 def _encode(batches: Sequence[HeldBatch]) -> bytes:
     lines: list[bytes] = []
     for batch in batches:
-        header = _Header(
-            part=batch.part,
-            count=len(batch.events),
-            oldest_ms=batch.oldest_ms,
-            newest_ms=batch.newest_ms,
-            first_failed_ms=batch.first_failed_ms,
-            reason=batch.reason,
-            attempts=batch.attempts,
-            status=batch.status,
-            answer=batch.answer,
-        )
+        header = _Header(count=len(batch.events), **_about(batch))
         lines.append(msgspec.json.encode(header))
         lines.extend(batch.events)
     return b"\n".join(lines) + b"\n"
@@ -152,14 +139,8 @@ def _decode(content: bytes) -> Iterator[HeldBatch]:
         header = msgspec.json.decode(lines[at], type=_Header)
         events = lines[at + 1 : at + 1 + header.count]
         at += 1 + header.count
-        yield HeldBatch(
-            part=header.part,
-            oldest_ms=header.oldest_ms,
-            newest_ms=header.newest_ms,
-            first_failed_ms=header.first_failed_ms,
-            reason=header.reason,
-            attempts=header.attempts,
-            status=header.status,
-            answer=header.answer,
-            events=events,
-        )
+        yield HeldBatch(events=events, **_about(header))
+
+
+def _about(known: _About) -> dict[str, Any]:
+    return {name: getattr(known, name) for name in _About.__struct_fields__}

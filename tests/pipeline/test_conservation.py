@@ -10,9 +10,11 @@ import pytest
 
 from sandbox.partners import (
     Fault,
+    MParticleSite,
     PartnerSandbox,
     PostbackSite,
     RudderStackSite,
+    SegmentSite,
     TreasureDataSite,
 )
 from sandbox.samples import sample_event, sample_events
@@ -25,11 +27,14 @@ from tests.pipeline.running import (
     write_connectors,
 )
 
+FEEDS = ("ios", "web", "unbound")
 SITES = {
     "hook": PostbackSite(),
     "brand": PostbackSite(),
     "warehouse": RudderStackSite(write_key="key"),
     "cdp": TreasureDataSite(write_key="1/key"),
+    "analytics": SegmentSite(write_key="key"),
+    "mobile": MParticleSite(feeds=dict.fromkeys(FEEDS, ("key", "secret"))),
 }
 INVALID = [b"nope", b"{}", b'{"event_type":"a","id":1,"time":2}', b'{"event_type":"a"', b"[1]"]
 
@@ -46,6 +51,18 @@ def connectors_on(sandbox: PartnerSandbox, folder: Path) -> list[dict[str, Any]]
         },
         {"name": "warehouse", "kind": "rudderstack", "url": "env:WAREHOUSE"},
         {"name": "cdp", "kind": "treasure_data", "url": "env:CDP"},
+        {
+            "name": "analytics",
+            "kind": "segment",
+            "write_key": "env:KEY",
+            "endpoint": sandbox.url("analytics"),
+        },
+        {
+            "name": "mobile",
+            "kind": "mparticle",
+            "feeds": {feed: {"key": "env:KEY", "secret": "env:SECRET"} for feed in FEEDS},
+            "endpoint": sandbox.url("mobile"),
+        },
         {"name": "lake", "kind": "avro_files", "path": str(folder / "lake")},
     ]
 
@@ -53,6 +70,8 @@ def connectors_on(sandbox: PartnerSandbox, folder: Path) -> list[dict[str, Any]]
 def environment_on(sandbox: PartnerSandbox) -> dict[str, str]:
     return {
         "WAREHOUSE": sandbox.url("warehouse") + "/v1/webhook?writeKey=key",
+        "KEY": "key",
+        "SECRET": "secret",
         "CDP": sandbox.url("cdp") + "/postback/v3/event/d/t?td_write_key=1%2Fkey",
     }
 
@@ -127,9 +146,35 @@ def assert_each_id_has_one_fate(
     """Found by id at the partner, in the hold and in the dead letters: as many as reported."""
     connector = report["connectors"][name]
     accepted = Counter(sandbox.accepted_ids(name))
-    held = ids_of(held_events(folder, name))
+    held = ids_of([event for lane in lanes_of(folder, name) for event in held_events(folder, lane)])
     dead = [letter for letter in dead_letters(folder) if letter["connector"] == name]
     assert (len(held), len(dead)) == (connector["held"], sum(connector["dead"].values()))
     assert accepted.total() == connector["delivered"]
     assert not set(accepted) & set(held)
     assert not set(accepted) & set(ids_of([letter["event"] for letter in dead]))
+
+
+def lanes_of(folder: Path, connector: str) -> list[str]:
+    """The queues that a connector has in the hold: one, or one for each feed."""
+    return sorted(
+        path.name
+        for path in (folder / "held" / "queue").glob("*")
+        if path.name.partition("+")[0] == connector
+    )
+
+
+def test_what_is_held_is_delivered_before_what_is_read(tmp_path: Path) -> None:
+    held, fresh = list(sample_events(50, seed=1)), list(sample_events(50, seed=2))
+    (tmp_path / "held.ndjson").write_bytes(b"\n".join(held))
+    (tmp_path / "fresh.ndjson").write_bytes(b"\n".join(fresh))
+    with PartnerSandbox({"hook": PostbackSite()}) as sandbox:
+        write_connectors(
+            tmp_path, [{"name": "hook", "kind": "postback", "url": sandbox.url("hook")}]
+        )
+        sandbox.set_fault("hook", Fault(status=401))
+        assert run_files(tmp_path, tmp_path / "held.ndjson").returncode == 3
+        sandbox.set_fault("hook", None)
+        assert run_files(tmp_path, tmp_path / "fresh.ndjson").returncode == 0
+        assert sandbox.accepted_ids("hook") == ids_of([*held, *fresh])
+    report = report_of(tmp_path)["connectors"]["hook"]
+    assert (report["adopted"], report["offered"], report["delivered"]) == (50, 50, 100)
