@@ -10,7 +10,7 @@ setup(
     description="Exports engagement events from Pub/Sub to partners, and loses none of them.",
     python_requires=">=3.10",
     packages=find_packages(include=[name for top in SHIPPED for name in (top, f"{top}.*")]),
-    package_data={name: ["py.typed", "*.json"] for name in SHIPPED},
+    package_data={"": ["py.typed", "*.json"]},
     install_requires=[
         "aiohttp>=3.10,<4",
         "apache-beam[gcp]>=2.77,<2.78",
@@ -27,6 +27,8 @@ setup(
         "urllib3>=2,<3",
     ],
     extras_require={
+        "s3": ["s3fs>=2024.6"],
+        "azure": ["adlfs>=2024.4"],
         "sandbox": ["grpcio>=1.62"],
         "dev": [
             "grpcio>=1.62",
@@ -36,6 +38,7 @@ setup(
             "pytest>=8.3",
             "requests>=2.32,<3",
             "ruff>=0.14",
+            "setuptools>=68",
             "types-PyYAML",
             "types-protobuf",
             "types-requests",

@@ -16,7 +16,7 @@ currents_python() {
 if ! cmp -s setup.py .venv/installed-setup.py; then
   echo "installing into .venv (a minute or two, once)" >&2
   python=$(currents_python)
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
   cp setup.py .venv/installed-setup.py
 fi

@@ -2,13 +2,13 @@
 
 import argparse
 import logging
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -23,11 +23,12 @@ from pipeline.graph import Source, build
 from pipeline.options import RunOptions, parse_options
 from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
-from runtime.connectors import ConfigError, segment_overlaps
+from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
+from runtime.release import held_lanes
 from runtime.reporting import make_report
 from runtime.secrets import SecretError, read_secret
-from runtime.storage import is_local, write_whole
+from runtime.storage import StorageError, is_local, write_whole
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
 from schemas.report import Report
@@ -39,7 +40,10 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_HELD = 3
 
+MIN_EVENT_BYTES = 1_000
+
 _DATAFLOW = "DataflowRunner"
+_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
 
 REPORT_SECONDS = 5.0
 
@@ -87,8 +91,7 @@ def prepare(arguments: list[str]) -> Run:
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from None
     ours = options.view_as(RunOptions)
-    if not ours.connectors:
-        raise UsageError("--connectors is missing: the file that says who gets which events")
+    _check_options(ours)
     engine, runner = _engine_of(options, ours)
     settings = _settings_of(ours, engine, runner)
     _check_connectors(settings, runner)
@@ -101,6 +104,19 @@ def prepare(arguments: list[str]) -> Run:
     standard.runner = runner
     standard.streaming = engine is not Engine.BOUNDED
     return Run(Source(engine, ours.subscription, ranges), settings, options, runner, ours.report)
+
+
+def _check_options(ours: Any) -> None:
+    if not ours.connectors:
+        raise UsageError("--connectors is missing: the file that says who gets which events")
+    if ours.max_event_bytes < MIN_EVENT_BYTES:
+        raise UsageError(
+            f"--max_event_bytes {ours.max_event_bytes}: at least {MIN_EVENT_BYTES} is allowed"
+        )
+    if ours.subscription and not _SUBSCRIPTION.fullmatch(ours.subscription):
+        raise UsageError(
+            f"--subscription {ours.subscription}: it has the form projects/P/subscriptions/S"
+        )
 
 
 def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
@@ -122,7 +138,8 @@ def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
     hold, dead_letters = ours.hold, ours.dead_letters
     if engine is Engine.BOUNDED and runner != _DATAFLOW:
         hold, dead_letters = hold or "./held", dead_letters or "./dead-letters"
-    for name, value in (("hold", hold), ("dead_letters", dead_letters)):
+    places = (("hold", hold), ("dead_letters", dead_letters), ("connectors", ours.connectors))
+    for name, value in places:
         if not value:
             who = _DATAFLOW if engine is Engine.BOUNDED else "a streaming run"
             raise UsageError(f"--{name} is missing: {who} wants it")
@@ -156,11 +173,18 @@ def _check_connectors(settings: WorkerSettings, runner: str) -> None:
         f"connector {name!r}: {problem}"
         for name, entry in store.current().connectors.items()
         if entry.settings.enabled
-        for reference in entry.references
-        for problem in _secret_problems(reference, runner)
+        for problem in _entry_problems(entry, runner)
     ]
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _entry_problems(entry: ConnectorEntry, runner: str) -> Iterator[str]:
+    for reference in entry.references:
+        yield from _secret_problems(reference, runner)
+    for place in entry.settings.storage_places():
+        if runner == _DATAFLOW and is_local(place):
+            yield f"path: {place} is a local path: workers do not share one"
 
 
 def _secret_problems(reference: str, runner: str) -> Iterator[str]:
@@ -187,16 +211,26 @@ def _run_here(plan: Run) -> int:
             build(pipeline, plan.source, plan.settings)
             pipeline.run().wait_until_finish()
     finally:  # a run that failed has a report too
-        if subscriber is not None:
-            subscriber.close()
-        report = _report(plan, worker, started)
-        close_worker(plan.settings)
+        try:
+            if subscriber is not None:
+                subscriber.close()
+            report = _report(plan, worker, started)
+        finally:
+            close_worker(plan.settings)
+    return _exit_code(plan, worker, report)
+
+
+def _exit_code(plan: Run, worker: Worker, report: Report) -> int:
+    if worker.ledger.unread or not report.balanced:
+        _logger.error("not every event is accounted for: see the report and the log")
+        return EXIT_FAILED
     held = sum(connector.held for connector in report.connectors.values())
-    if held:
+    if held or held_lanes(worker):
         _logger.warning(
             "%d events are held in %s; the next run delivers them", held, plan.settings.hold
         )
-    return EXIT_HELD if held else EXIT_DONE
+        return EXIT_HELD
+    return EXIT_DONE
 
 
 def _report(plan: Run, worker: Worker, started: float) -> Report:
@@ -204,7 +238,10 @@ def _report(plan: Run, worker: Worker, started: float) -> Report:
     report = make_report(worker.ledger.read(), config.current(), config.first, started, plan.runner)
     if plan.report:
         text = msgspec.json.format(msgspec.json.encode(report), indent=1)
-        write_whole(str(Path(plan.report)) if is_local(plan.report) else plan.report, text)
+        try:
+            write_whole(plan.report, text)
+        except StorageError as error:  # the events matter more
+            _logger.error("--report cannot be written: %s", error)
     return report
 
 

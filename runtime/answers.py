@@ -5,6 +5,8 @@ import urllib.parse
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 
+import msgspec
+
 from schemas.limits import MAX_DETAIL_CHARS
 from sinks.sink import Answer, HttpRequest, Request
 
@@ -35,9 +37,16 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     """What the partner said, or the error, in printable characters and without our secrets."""
     text = answer.detail or answer.body[: 8 * MAX_DETAIL_CHARS].decode("utf-8", "replace")
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
-        for spelling in (secret, urllib.parse.quote(secret, safe="")):
+        for spelling in _spellings(secret):
             text = text.replace(spelling, "[SECRET]")
     return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]
+
+
+def _spellings(secret: str) -> list[str]:
+    """As it is, as in a URL, and as in JSON with and without escaped slashes; longest first."""
+    in_json = msgspec.json.encode(secret).decode()[1:-1]
+    spellings = {secret, urllib.parse.quote(secret, safe=""), in_json, in_json.replace("/", "\\/")}
+    return sorted(spellings - {""}, key=len, reverse=True)
 
 
 def spelled_out(request: Request) -> list[str]:
@@ -46,6 +55,7 @@ def spelled_out(request: Request) -> list[str]:
         return []
     parts = urllib.parse.urlsplit(request.url)
     said = [request.url, f"{parts.path}?{parts.query}", parts.query] if parts.query else []
+    said += [value for _, value in urllib.parse.parse_qsl(parts.query)]
     authorization = next(
         (value for name, value in request.headers.items() if name.lower() == "authorization"), ""
     )

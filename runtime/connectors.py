@@ -2,7 +2,8 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,11 +13,14 @@ import yaml
 
 from runtime.address import AddressPolicy
 from runtime.problems import Problem, allowed_values, describe
-from runtime.storage import StorageError, read_file
+from runtime.storage import StorageError, check_place, read_file
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import Connector, Url, decode_hook, schema_hook, secret_references
 from sinks import sink_kinds
 from sinks.sink import Sink
+
+MAX_TIMEOUT_SECONDS = 300
+MAX_WINDOW_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -138,19 +142,20 @@ def _parse_list(content: bytes) -> list[Any]:
 
 _UNREADABLE = (
     yaml.YAMLError,
-    msgspec.DecodeError,
     RecursionError,
     # PyYAML lets through what int(), date() and its own tables say of a value that is none.
     ValueError,
-    KeyError,
+    LookupError,
     AttributeError,
+    TypeError,
+    ArithmeticError,
 )
 
 
 def _said(error: Exception) -> str:
     """What is wrong and where, without a word of the file: it may be a secret."""
-    if isinstance(error, msgspec.DecodeError):
-        return str(error)
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} (line {error.lineno})"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     mark = getattr(error, "problem_mark", None)
@@ -162,14 +167,35 @@ def _said(error: Exception) -> str:
 def _parse(content: bytes) -> Any:
     text = content.decode("utf-8-sig")
     if text.lstrip().startswith("{"):
-        return msgspec.json.decode(text)
+        return json.loads(text, object_pairs_hook=_without_twins)
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent):  # a few of them can unfold to gigabytes
             raise yaml.MarkedYAMLError(
                 problem="aliases (*name) are not allowed",
                 problem_mark=event.start_mark,  # type: ignore[arg-type] # of libyaml, reads alike
             )
-    return yaml.load(text, Loader=yaml.CSafeLoader)
+    return yaml.load(text, Loader=_YamlLoader)  # noqa: S506 - a SafeLoader
+
+
+class _TwinKey(ValueError):
+    """A mapping that has a key twice, of which one value would silently win."""
+
+    reason = "a mapping has the same key twice"
+
+
+def _without_twins(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise _TwinKey
+    return mapping
+
+
+class _YamlLoader(yaml.CSafeLoader):
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if len({str(key) for key in keys}) < len(keys):
+            raise yaml.MarkedYAMLError(problem=_TwinKey.reason, problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _entry_of(raw: Any, number: int, policy: AddressPolicy) -> ConnectorEntry:
@@ -187,13 +213,19 @@ def _entry_of(raw: Any, number: int, policy: AddressPolicy) -> ConnectorEntry:
     except msgspec.ValidationError as error:
         raise ConfigError([describe(error, who, raw, sink_type.settings_type)]) from None
     sink = sink_type(settings)
-    problems = [*_limit_problems(settings, sink), *_address_problems(settings, policy)]
+    problems = [
+        *_limit_problems(settings, sink),
+        *_address_problems(settings, policy),
+        *_storage_problems(settings),
+    ]
     if problems:
         raise ConfigError(problems)
     return ConnectorEntry(settings, sink, tuple(dict.fromkeys(secret_references(settings))))
 
 
 def _limit_problems(settings: Connector, sink: Sink[Any]) -> Iterator[Problem]:
+    if settings.name.endswith("\n"):  # which the end of a pattern lets through
+        yield Problem(settings.name, "name", "ends with a line break")
     for name, most in (
         ("max_request_bytes", sink.limits.most_request_bytes),
         ("max_events", sink.limits.max_events),
@@ -201,6 +233,14 @@ def _limit_problems(settings: Connector, sink: Sink[Any]) -> Iterator[Problem]:
         found = getattr(settings, name)
         if found is not None and found > most:
             yield Problem(settings.name, name, f"found {found}, at most {most} is allowed")
+    for name, longest in (("timeout", MAX_TIMEOUT_SECONDS), ("batch_window", MAX_WINDOW_SECONDS)):
+        seconds = getattr(settings, name)
+        if seconds is not None and not 0 < seconds <= longest:
+            yield Problem(
+                settings.name,
+                name,
+                f"found {seconds:g} s; allowed: over 0 and at most {longest:g} s",
+            )
 
 
 def _address_problems(settings: Connector, policy: AddressPolicy) -> Iterator[Problem]:
@@ -214,6 +254,14 @@ def _address_problems(settings: Connector, policy: AddressPolicy) -> Iterator[Pr
             )
 
 
+def _storage_problems(settings: Connector) -> Iterator[Problem]:
+    for place in settings.storage_places():
+        try:
+            check_place(place)
+        except StorageError as error:
+            yield Problem(settings.name, "", error.detail)
+
+
 def _refuse_twin(
     entry: ConnectorEntry,
     entries: Mapping[str, ConnectorEntry],
@@ -222,21 +270,14 @@ def _refuse_twin(
     settings = entry.settings
     if settings.name in entries:
         raise ConfigError([Problem(settings.name, "name", "is taken by an earlier connector")])
-    identity = settings.identity()
-    if identity is None:
-        return
-    twin = identities.setdefault((settings.kind, identity), settings.name)
-    if twin != settings.name and not settings.allow_duplicate:
-        raise ConfigError(
-            [
-                Problem(
-                    settings.name,
-                    "",
-                    f"delivers to the same place with the same key as {twin!r}; "
-                    "allowed with allow_duplicate: true",
-                )
-            ]
-        )
+    for identity in settings.identities():
+        twin = identities.setdefault((settings.kind, identity), settings.name)
+        if twin != settings.name and not settings.allow_duplicate:
+            text = (
+                f"delivers to the same place with the same key as {twin!r}; "
+                "allowed with allow_duplicate: true"
+            )
+            raise ConfigError([Problem(settings.name, "", text)])
 
 
 def _groups_overlap(one: Connector, other: Connector) -> bool:

@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 
 import fastavro
+import msgspec
 
 from runtime.storage import join, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
-
-MAX_FILE_BYTES = 8_000_000
 
 _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
 
@@ -18,13 +17,12 @@ _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
 def write_letters(folder: str, letters: Sequence[DeadLetter]) -> str:
     """Write letters to one file under `folder` and return its URI.
 
-    The name comes from the letters' ids: the same letters, written again, are the same file.
+    The name is a hash of the letters: the same ones, written again, are the same file.
 
     Raises:
         StorageError: the file could not be written.
     """
-    ids = "".join(sorted(letter.letter_id for letter in letters))
-    name = hashlib.sha256(ids.encode()).hexdigest()[:32]
+    name = hashlib.sha256(msgspec.msgpack.encode(letters)).hexdigest()[:32]
     day = time.strftime("%Y-%m-%d", time.gmtime(min(x.buried_ms for x in letters) / 1_000))
     content = io.BytesIO()
     fastavro.writer(content, _SCHEMA, map(to_avro, letters), codec="deflate")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing_extensions import assert_never
 
 from runtime.answers import retry_after_seconds, sanitise, spelled_out
+from runtime.breaker import Breaker
 from runtime.connectors import ConnectorEntry
 from runtime.ledger import ConnectorTally
 from runtime.pool import LanePool
@@ -75,29 +76,39 @@ class Deliverer:
         self.pool = pool
         self.secrets = secrets
         self.send = send
+        self.breaker = Breaker()
 
     def start(
         self, lane: Lane, entry: ConnectorEntry | None, events: Sequence[bytes]
     ) -> "Delivery":
         """Begin to deliver a batch; `entry` is None where the connector is no more."""
-        delivery = Delivery(self, lane, entry, len(events))
+        delivery = Delivery(self, lane, entry)
         delivery.begin(events)
         return delivery
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One request that is to be made, for the first time or again."""
+
+    request: Request
+    number: int = 1
+    first_at: float = 0
 
 
 class Delivery:
     """One batch on its way; `wait` for its `outcome`."""
 
-    def __init__(
-        self, deliverer: Deliverer, lane: Lane, entry: ConnectorEntry | None, count: int
-    ) -> None:
+    def __init__(self, deliverer: Deliverer, lane: Lane, entry: ConnectorEntry | None) -> None:
         self.lane = lane
-        self.count = count
         self.outcome = Outcome()
+        self.started = time.monotonic()
         self._deliverer = deliverer
         self._entry = entry
+        self._hold_lane = hold_lane(
+            lane.connector, entry.sink.hold_part(lane.part) if entry else ""
+        )
         self._secrets: Secrets = {}
-        self.started = time.monotonic()
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._pending = 0
@@ -117,18 +128,22 @@ class Delivery:
         entry = self._entry
         if entry is None:
             self._finish_with(Undelivered(events, "connector_removed"))
-        elif entry.settings.paused:
-            self._finish_with(Undelivered(events, "paused"))
+        elif entry.settings.paused or not entry.settings.enabled:
+            reason = "paused" if entry.settings.enabled else "disabled"
+            self._finish_with(Undelivered(events, reason))
+        elif self._deliverer.breaker.is_open(self._hold_lane):
+            self._finish_with(Undelivered(events, "suspended"))
         else:
-            self._pack_and_send(entry, events)
+            self._pending = 1  # the packing; what it queues is added before it ends
+            self._submit(entry, lambda: self._pack_and_send(entry, events))
 
     def _pack_and_send(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
+        """Read the secrets, which may take its time, and pack."""
         try:
-            self._secrets = self._deliverer.secrets.resolve(entry.references)
+            self._secrets = self._deliverer.secrets.resolve(entry.sink.references(self.lane.part))
         except SecretError as error:
             self._finish_with(Undelivered(events, "secret", answer=str(error)))
             return
-        self._pending = 1  # this packing; what it queues is added before it ends
         self._send_all(entry, events)
         self._end_one()
 
@@ -143,40 +158,45 @@ class Delivery:
             self.outcome.given_up.extend(map(_unpackable, packed.unpackable))
             self._pending += len(packed.requests)
         for request in packed.requests:
-            self._queue(entry, request, 1)
+            self._queue(entry, _Try(request))
 
-    def _queue(
-        self, entry: ConnectorEntry, request: Request, attempt: int, delay_seconds: float = 0
+    def _queue(self, entry: ConnectorEntry, this: _Try, delay_seconds: float = 0) -> None:
+        self._submit(entry, lambda: self._run(entry, this), delay_seconds)
+
+    def _submit(
+        self, entry: ConnectorEntry, task: Callable[[], None], delay_seconds: float = 0
     ) -> None:
-        self._deliverer.pool.submit(
-            hold_lane(self.lane.connector, entry.sink.hold_part(self.lane.part)),
-            entry.settings.concurrency,
-            lambda: self._run(entry, request, attempt),
-            delay_seconds,
-        )
+        doubted = self._deliverer.breaker.is_doubted(self._hold_lane)
+        cap = 1 if doubted else entry.settings.concurrency
+        self._deliverer.pool.submit(self._hold_lane, cap, task, delay_seconds)
 
-    def _run(self, entry: ConnectorEntry, request: Request, attempt: int) -> None:
+    def _run(self, entry: ConnectorEntry, this: _Try) -> None:
         if self._suspended is not None:  # the same key would be refused again
-            self._keep(request, self._suspended, attempt - 1)
+            self._keep(this.request, self._suspended, this.number - 1)
+        elif self._deliverer.breaker.is_open(self._hold_lane):
+            why = Undelivered(this.request.events, "suspended")
+            self._keep(this.request, why, this.number - 1)
         else:
-            self._attempt(entry, request, attempt)
+            self._attempt(entry, this)
         self._end_one()
 
-    def _attempt(self, entry: ConnectorEntry, request: Request, attempt: int) -> None:
+    def _attempt(self, entry: ConnectorEntry, this: _Try) -> None:
+        request, number = this.request, this.number
         started = time.monotonic()
         try:
             answer = self._deliverer.send(request, entry.sink.timeout_seconds)
             verdict = entry.sink.judge(answer)
         except Exception as error:  # noqa: BLE001 - a sink's mistake must not stop the pipeline
-            self._mistake(entry, request.events, attempt, error)
+            self._mistake(entry, request.events, number, error)
             return
         with self._lock:
             self.outcome.tally.attempts += 1
             self.outcome.tally.time_attempt(time.monotonic() - started)
         undelivered = Undelivered(
-            request.events, reason_of(answer), answer.status, self._said(answer, request), attempt
+            request.events, reason_of(answer), answer.status, self._said(answer, request), number
         )
-        self._act(entry, request, verdict, undelivered, retry_after_seconds(answer, time.time()))
+        tried = _Try(request, number, this.first_at or started)
+        self._act(entry, tried, verdict, undelivered, retry_after_seconds(answer, time.time()))
 
     def _mistake(
         self, entry: ConnectorEntry, events: Sequence[bytes], attempts: int, error: Exception
@@ -193,18 +213,21 @@ class Delivery:
     def _act(
         self,
         entry: ConnectorEntry,
-        request: Request,
+        tried: _Try,
         verdict: Verdict,
         undelivered: Undelivered,
         retry_after: float | None,
     ) -> None:
+        request = tried.request
         match verdict:
             case Verdict.DELIVERED:
                 self._count_delivered(request)
             case Verdict.RETRY:
-                self._retry(entry, request, undelivered, retry_after)
+                self._retry(entry, tried, undelivered, retry_after)
             case Verdict.SUSPEND:
                 self._suspended = undelivered
+                self._deliverer.breaker.trip(self._hold_lane)
+                self._deliverer.secrets.doubt(entry.sink.references(self.lane.part))
                 self._keep(request, undelivered, undelivered.attempts)
             case Verdict.TOO_LARGE:
                 self._split_too_large(entry, request, undelivered)
@@ -214,6 +237,7 @@ class Delivery:
                 assert_never(verdict)
 
     def _count_delivered(self, request: Request) -> None:
+        self._deliverer.breaker.succeed(self._hold_lane)
         with self._lock:
             tally = self.outcome.tally
             tally.delivered += len(request.events)
@@ -223,21 +247,21 @@ class Delivery:
     def _retry(
         self,
         entry: ConnectorEntry,
-        request: Request,
+        tried: _Try,
         undelivered: Undelivered,
         retry_after: float | None,
     ) -> None:
-        attempt = undelivered.attempts
-        delay = random.uniform(0.05, 0.1 * 2**attempt)  # noqa: S311 - full jitter, no secret
+        delay = random.uniform(0.05, 0.1 * 2**tried.number)  # noqa: S311 - full jitter, no secret
         if retry_after is not None:
             delay = max(delay, retry_after)
-        spent = time.monotonic() - self.started
-        if attempt >= QUICK_TRIES or spent + delay > QUICK_SECONDS:
-            self._keep(request, undelivered, attempt)
+        spent = time.monotonic() - tried.first_at
+        if tried.number >= QUICK_TRIES or spent + delay > QUICK_SECONDS:
+            self._deliverer.breaker.trip(self._hold_lane, retry_after or 0)
+            self._keep(tried.request, undelivered, tried.number)
             return
         with self._lock:
             self._pending += 1
-        self._queue(entry, request, attempt + 1, delay)
+        self._queue(entry, _Try(tried.request, tried.number + 1, tried.first_at), delay)
 
     def _split_too_large(
         self, entry: ConnectorEntry, request: Request, undelivered: Undelivered

@@ -189,7 +189,7 @@ class _Watchdog:
                 now = time.monotonic()
                 while self._due and self._due[0][0] <= now:
                     heapq.heappop(self._due)[2].expire()
-                self._changed.wait(self._due[0][0] - now if self._due else None)
+                self._changed.wait(min(60.0, self._due[0][0] - now) if self._due else None)
 
 
 def _pool_class(pool: type[Any], connection: type[Any], shared: dict[str, Any]) -> type[Any]:

@@ -1,6 +1,7 @@
 """Reading NDJSON files as pulls: blocks of lines, plain or gzipped, from any storage."""
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,10 @@ class FileRange(NamedTuple):
     end: int
 
 
+class DamagedInput(Exception):
+    """A file that ends in the middle, or is not what its name says; what came before was read."""
+
+
 class NoSuchInput(Exception):
     """A pattern that matches no file, or a file of a kind that is not read."""
 
@@ -32,11 +37,22 @@ def expand_patterns(patterns: Sequence[str]) -> list[FileRange]:
     Raises:
         NoSuchInput: a pattern matches nothing.
     """
-    return [part for pattern in patterns for part in _expand(pattern)]
+    return list(dict.fromkeys(part for pattern in patterns for part in _expand(pattern)))
 
 
 def read_range(part: FileRange) -> Iterator[Pull]:
-    """Yield the lines of a range, a block at a time; blank lines are skipped."""
+    """Yield the lines of a range, a block at a time; blank lines are skipped.
+
+    Raises:
+        DamagedInput: the rest of the file cannot be read.
+    """
+    try:
+        yield from _read(part)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DamagedInput(f"{part.path}: {error or type(error).__name__}") from error
+
+
+def _read(part: FileRange) -> Iterator[Pull]:
     with fsspec.open(part.path, "rb") as raw:
         if part.end < 0:
             with gzip.open(raw) as unpacked:

@@ -128,9 +128,15 @@ class InFlight:
             return list(self._flights.get(key, {}).values())
 
     def oldest(self) -> Flight | None:
+        """The delivery that has been under way for longest, of those that still are."""
         with self._lock:
             return min(
-                (flight for flights in self._flights.values() for flight in flights.values()),
+                (
+                    flight
+                    for flights in self._flights.values()
+                    for flight in flights.values()
+                    if not flight.delivery.done
+                ),
                 key=lambda flight: flight.delivery.started,
                 default=None,
             )
@@ -138,16 +144,11 @@ class InFlight:
     def remove(self, key: str, landed: Sequence[Flight]) -> None:
         """Forget deliveries whose outcomes were acted on."""
         with self._lock:
-            left = {
-                digest: flight
-                for digest, flight in self._flights.get(key, {}).items()
-                if flight not in landed
-            }
+            flights = self._flights.pop(key, {})
+            left = {digest: one for digest, one in flights.items() if one not in landed}
             if left:
                 self._flights[key] = left
-            else:
-                self._flights.pop(key, None)
-            self._size -= sum(flight.size for flight in landed)
+            self._size -= sum(one.size for one in flights.values() if one in landed)
 
 
 def _digest(encoded: bytes) -> bytes:

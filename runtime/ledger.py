@@ -81,6 +81,8 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sum = Tally()
+        self.unread: list[str] = []
+        """What could not be read of the input, in words."""
 
     def enter(self, tally: Tally) -> None:
         with self._lock:

@@ -1,18 +1,21 @@
 """Releasing what is held, in a bounded run: every lane is tried at once, oldest first."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from runtime.clock import now_ms
-from runtime.connectors import Config
+from runtime.connectors import Config, ConnectorEntry
 from runtime.dead_letters import write_letters
+from runtime.delivery import Delivery
 from runtime.hold import ForeignObject, HeldBatch
 from runtime.keeping import Life, held_batches, letters_of
 from runtime.ledger import Tally
 from runtime.storage import StorageError
 from runtime.worker import Worker
 from schemas.dead_letter import DeadLetter
+from schemas.event import app_group_of
 from schemas.lane import Lane, connector_of
 
 _logger = logging.getLogger(__name__)
@@ -34,7 +37,7 @@ def release_lane(worker: Worker, held_lane: str) -> Tally:
     """
     config = worker.config.current()
     tally = Tally()
-    for name in worker.hold.objects(held_lane):
+    for name in _objects(worker, held_lane):
         try:
             _release_object(worker, config, held_lane, name, tally)
         except ForeignObject as error:
@@ -63,23 +66,39 @@ def _deliver(
 ) -> _Left:
     entry = config.connectors.get(connector)
     counts = tally.of(connector)
+    counts.adopted += sum(len(batch.events) for batch in batches)
     left = _Left()
-    deliveries = [
-        worker.deliverer.start(Lane(connector, batch.part), entry, batch.events)
-        for batch in batches
-    ]
-    for batch, delivery in zip(batches, deliveries, strict=True):
+    started: list[tuple[HeldBatch, Delivery]] = []
+    for batch in batches:
+        theirs, others = _by_tenant(entry, batch)
+        if others.events:
+            left.held.append(others)
+        if theirs.events:
+            lane = Lane(connector, batch.part)
+            started.append((batch, worker.deliverer.start(lane, entry, theirs.events)))
+    for batch, delivery in started:
         delivery.wait()
         life = _life(batch, delivery.lane, config)
-        held = held_batches(life, delivery.outcome.undelivered)
-        letters = letters_of(life, delivery.outcome.given_up)
-        counts.adopted += len(batch.events)
+        left.held += held_batches(life, delivery.outcome.undelivered)
+        left.letters += letters_of(life, delivery.outcome.given_up)
         counts.add(delivery.outcome.tally)
-        counts.held += sum(len(part.events) for part in held)
-        counts.dead.update(letter.reason for letter in letters)
-        left.held += held
-        left.letters += letters
+    counts.held += sum(len(part.events) for part in left.held)
+    counts.dead.update(letter.reason for letter in left.letters)
     return left
+
+
+def _by_tenant(entry: ConnectorEntry | None, batch: HeldBatch) -> tuple[HeldBatch, HeldBatch]:
+    """The events of app groups that the connector names today, and the others: not its to send."""
+    groups = entry.settings.app_group_ids if entry else None
+    theirs: list[bytes] = []
+    others: list[bytes] = []
+    for event in batch.events:
+        is_theirs = groups is None or app_group_of(event) in groups
+        (theirs if is_theirs else others).append(event)
+    return (
+        msgspec.structs.replace(batch, events=theirs),
+        msgspec.structs.replace(batch, events=others, reason="other_app_group"),
+    )
 
 
 def _life(batch: HeldBatch, lane: Lane, config: Config) -> Life:
@@ -96,8 +115,15 @@ def _life(batch: HeldBatch, lane: Lane, config: Config) -> Life:
     )
 
 
-def held_lanes(worker: Worker) -> Iterator[str]:
+def held_lanes(worker: Worker) -> list[str]:
     """The lanes that have something held."""
-    for lane in worker.hold.lanes():
-        if worker.hold.objects(lane):
-            yield lane
+    return [lane for lane in worker.hold.lanes() if _objects(worker, lane)]
+
+
+def _objects(worker: Worker, held_lane: str) -> list[str]:
+    """A lane's objects; a lane that cannot be read must not stop the others."""
+    try:
+        return worker.hold.objects(held_lane)
+    except StorageError as error:
+        _logger.error("lane %s stays held: %s", held_lane, error)
+        return []

@@ -56,6 +56,8 @@ class Router:
 
     def plan(self, app_group: str | None, event_type: str) -> Plan:
         """The plan for an app group (or none) and an event type as it is spelled in the event."""
+        if app_group not in self._by_group:  # it comes from a message, and may be anything
+            app_group = None
         found = self._plans.get((app_group, event_type))
         if found is None:
             if len(self._plans) >= _MAX_PLANS:
@@ -67,7 +69,7 @@ class Router:
         event_type = canonical_event_type(spelling)
         entries = self._of_all
         if app_group is not None:
-            entries = [*entries, *self._by_group.get(app_group, ())]
+            entries = [*entries, *self._by_group[app_group]]
         filtered = {
             entry.settings.name: reason
             for entry in entries

@@ -1,10 +1,12 @@
 """Secrets behind references: read when a lane needs them, kept in memory for an hour."""
 
+import logging
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.api_core.exceptions import GoogleAPICallError, RetryError
@@ -14,6 +16,10 @@ from google.cloud import secretmanager
 from schemas.secret import Secrets
 
 REFRESH_SECONDS = 3_600
+AGAIN_SECONDS = 30
+"""After a failure, or a partner's refusal of a key, Secret Manager is asked again this soon."""
+
+_logger = logging.getLogger(__name__)
 
 
 class SecretError(Exception):
@@ -24,39 +30,71 @@ class SecretError(Exception):
         self.reference = reference
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a reference: its value, or why there is none; times on the store's clock."""
+
+    read_at: float
+    until: float
+    value: str | None
+    error: SecretError | None = None
+
+
 class SecretStore:
     """Resolves references and keeps the values; one a process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._values: dict[str, tuple[float, str]] = {}
+        self._known: dict[str, _Known] = {}
 
     def resolve(self, references: Iterable[str]) -> Secrets:
         """The values of references, by reference.
+
+        A value that was read once stays in use while it cannot be read again.
 
         Raises:
             SecretError: one of them leads to no secret.
         """
         return {reference: self._value_of(reference) for reference in references}
 
-    def forget(self) -> None:
-        """Read every secret anew when it is next asked for."""
-        with self._lock:
-            self._values.clear()
-
-    def _value_of(self, reference: str) -> str:
+    def doubt(self, references: Iterable[str]) -> None:
+        """Read secrets anew when they are next asked for, unless that was done just now."""
         now = self._clock()
         with self._lock:
-            until, value = self._values.get(reference, (0.0, ""))
-        if until > now:
-            return value
-        value = read_secret(reference)
+            for reference in references:
+                known = self._known.get(reference)
+                if known is not None and now - known.read_at >= _again_seconds(reference):
+                    self._known[reference] = replace(known, until=now)
+
+    def _value_of(self, reference: str) -> str:
         with self._lock:
+            known = self._known.get(reference)
+        if known is None or known.until <= self._clock():
+            known = self._read(reference, known)
+        if known.value is None:
+            raise known.error or SecretError(reference, "the secret is not known")
+        return known.value
+
+    def _read(self, reference: str, before: _Known | None) -> _Known:
+        now = self._clock()
+        try:
             # Jitter: many processes must not ask Secret Manager in the same second.
             kept = REFRESH_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
-            self._values[reference] = (now + kept, value)
-        return value
+            known = _Known(now, now + kept, read_secret(reference))
+        except SecretError as error:
+            value = before.value if before else None
+            if value is not None:
+                _logger.warning("the value that was read before stays in use: %s", error)
+            known = _Known(now, now + _again_seconds(reference), value, error)
+        with self._lock:
+            self._known[reference] = known
+        return known
+
+
+def _again_seconds(reference: str) -> float:
+    """A file or a variable is read in no time; Secret Manager has a quota and may hang."""
+    return AGAIN_SECONDS if reference.startswith("gcp-secret:") else 0
 
 
 def read_secret(reference: str) -> str:
@@ -90,6 +128,8 @@ def _from_file(reference: str, name: str) -> str:
         raise SecretError(reference, error.strerror or "the file cannot be read") from error
     except UnicodeDecodeError:
         raise SecretError(reference, "the file is no UTF-8 text") from None
+    except ValueError:  # a name that no file can have
+        raise SecretError(reference, "the path is no file's") from None
 
 
 def _from_google(reference: str, name: str) -> str:
@@ -101,3 +141,5 @@ def _from_google(reference: str, name: str) -> str:
         raise SecretError(reference, f"Secret Manager: {type(error).__name__}") from error
     except UnicodeDecodeError:
         raise SecretError(reference, "the secret is no UTF-8 text") from None
+    except (OSError, ValueError, AttributeError) as error:  # of a damaged key file of our own
+        raise SecretError(reference, f"Secret Manager: {type(error).__name__}") from None

@@ -1,5 +1,6 @@
 """Files at a storage URI: a local path, gs://, s3:// or az://; written whole or not at all."""
 
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -12,6 +13,7 @@ import msgspec
 from aiohttp import ClientError
 from gcsfs.retry import HttpError
 from google.auth.exceptions import GoogleAuthError
+from google.oauth2 import service_account
 
 Fault = Literal["permission", "missing", "storage"]
 
@@ -33,6 +35,17 @@ def is_local(uri: str) -> bool:
 def join(root: str, *names: str) -> str:
     """The URI of something under `root`."""
     return "/".join([root.rstrip("/") or "/", *names])
+
+
+def check_place(uri: str) -> None:
+    """Raise StorageError where the URI's kind of storage cannot be reached from here."""
+    if is_local(uri):
+        return
+    scheme = uri.split("://", 1)[0]
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:
+        raise StorageError("storage", f"{scheme}:// cannot be used here: {error}") from error
 
 
 def read_file(uri: str, credentials: str | None = None) -> bytes:
@@ -79,7 +92,7 @@ def list_names(uri: str) -> list[str]:
                     path.name for path in _local(uri).iterdir() if not _is_temporary(path.name)
                 )
             found = _filesystem(uri).ls(uri, detail=False, refresh=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
@@ -89,7 +102,7 @@ def _faults(uri: str) -> Iterator[None]:
     """Turn what a storage library raises into a StorageError."""
     try:
         yield
-    except (OSError, HttpError, GoogleAuthError, ClientError) as error:
+    except (OSError, HttpError, GoogleAuthError, ClientError, asyncio.TimeoutError) as error:
         said = getattr(error, "strerror", None) or type(error).__name__
         raise StorageError(_fault_of(error), f"{uri}: {said}") from error
     except (ImportError, ValueError) as error:
@@ -113,8 +126,19 @@ def _local(uri: str) -> Path:
 
 
 def _filesystem(uri: str, credentials: str | None = None) -> Any:
-    options = {"token": msgspec.json.decode(credentials)} if credentials else {}
+    options = {"token": _service_account(credentials)} if credentials else {}
     return fsspec.filesystem(uri.split("://", 1)[0], **options)
+
+
+def _service_account(text: str) -> service_account.Credentials:
+    """Google credentials of a service account's JSON; an error must not repeat any of it."""
+    try:
+        return service_account.Credentials.from_service_account_info(
+            msgspec.json.decode(text),
+            scopes=["https://www.googleapis.com/auth/devstorage.read_write"],
+        )
+    except (ValueError, TypeError, AttributeError, GoogleAuthError):
+        raise StorageError("permission", "the credentials are no service account's JSON") from None
 
 
 _TEMPORARY = ".writing-"

@@ -10,7 +10,8 @@ import queue
 from collections.abc import Sequence
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 
@@ -83,7 +84,9 @@ class Subscriber:
             self._next = None
             message.nack()
         self._future.cancel()
-        with contextlib.suppress(GoogleAPICallError, concurrent.futures.TimeoutError):
+        with contextlib.suppress(
+            GoogleAPICallError, RetryError, GoogleAuthError, concurrent.futures.TimeoutError
+        ):
             self._future.result(timeout=CLOSE_SECONDS)
         self._client.close()
 

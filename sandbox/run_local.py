@@ -57,6 +57,7 @@ def main() -> int:
     arguments = _arguments()
     folder = Path(arguments.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").unlink(missing_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 120)
     with start_pubsub() as pubsub, PartnerSandbox(_sites()) as partners:
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address

@@ -3,13 +3,19 @@
 What one kind takes besides stands in its sink's file, in a subclass of `Connector`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from schemas.secret import SecretRef, is_reference
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+NAME_PATTERN = "^[a-z0-9-]{1,63}$"
+"""Of connectors and feeds."""
 
 
 class Seconds(float):
@@ -48,11 +54,12 @@ class Url(str):
     @classmethod
     def parse(cls, value: object) -> "Url":
         """Raises ValueError for anything else."""
-        if isinstance(value, str) and (
-            is_reference(value) or value.startswith(("https://", "http://"))
-        ):
+        if isinstance(value, str) and (is_reference(value) or _is_web_address(value)):
             return cls(value)
-        raise ValueError("a URL starts with https://, or is a secret's reference")
+        raise ValueError(
+            "a URL starts with https:// and a host, without user or password, "
+            "or is a secret's reference"
+        )
 
     @property
     def is_secret(self) -> bool:
@@ -60,19 +67,19 @@ class Url(str):
         return is_reference(self)
 
 
-class Redact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Fields, by name wherever they stand, whose values no partner may see."""
-
-    remove: list[str] = []
-    """Replaced by the text `[REDACTED]`."""
-    hash: list[str] = []
-    """Replaced by the SHA-256 of the value, in hexadecimal."""
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    # A user and password in a URL would be a literal secret, and are not sent by anyone.
+    return parts.scheme in ("https", "http") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One configured route to a partner. Times are in seconds, sizes in bytes."""
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,63}$")]
+    name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
     kind: str
     enabled: bool = True
     paused: bool = False
@@ -80,7 +87,6 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     app_group_ids: list[str] | None = None
     events: list[str] | None = None
     app_ids: list[str] | None = None
-    redact: Redact | None = None
     unnamed_events: Literal["skip", "raw"] = "skip"
     batch_window: Seconds | None = None
     max_events: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -91,9 +97,13 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     endpoint: Url | None = None
     allow_duplicate: bool = False
 
-    def identity(self) -> str | None:
-        """What two connectors must not share, or None where sharing is harmless."""
-        return None
+    def identities(self) -> Sequence[str]:
+        """What two connectors must not share: each place with its key; none where it is harmless."""
+        return ()
+
+    def storage_places(self) -> Sequence[str]:
+        """Storage URIs that workers write to."""
+        return ()
 
 
 def decode_hook(expected: type, value: Any) -> Any:

@@ -69,6 +69,13 @@ class InvalidEvent(Exception):
 
 
 _decode_header = msgspec.json.Decoder(EventHeader).decode
+
+
+def app_group_of(event: bytes) -> str | None:
+    """The app group of an event that was decoded before."""
+    return _decode_header(event).app_group_id
+
+
 _WHITE_SPACE = b" \t\r\n"
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"

@@ -40,6 +40,16 @@ class AvroFilesConnector(Connector, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not _PATH.fullmatch(self.path):
             raise ValueError("a path is a local folder, or gs://bucket/…, s3://… or az://…")
+        if "\n" in self.cluster + self.environment:
+            raise ValueError("cluster and environment are words of a path")
+        if self.credentials and not self.path.startswith("gs://"):
+            raise ValueError(
+                "credentials are a Google service account's, for gs:// paths; elsewhere the worker's "
+                "own are used"
+            )
+
+    def storage_places(self) -> Sequence[str]:
+        return [self.path]
 
     @property
     def storage(self) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from schemas.catalogue import canonical_event_type, event_types
-from schemas.connector import Connector
+from schemas.connector import NAME_PATTERN, Connector, secret_references
 from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
@@ -33,7 +33,7 @@ MAX_VALUE_CHARS = 4_096
 _UNBOUND = "unbound"
 _FEEDS_OF_PLATFORMS = {"ios": "ios", "android": "android", "web": "web"}
 
-FeedName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,63}$")]
+FeedName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 
 
 class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,8 +67,8 @@ class MParticleConnector(Connector, frozen=True, kw_only=True):
                     known = ", ".join(self.feeds)
                     raise ValueError(f"{setting}: {key} goes to {feed}, feeds has only {known}")
 
-    def identity(self) -> str:
-        return " ".join(sorted(feed.key for feed in self.feeds.values()))
+    def identities(self) -> Sequence[str]:
+        return [str(feed.key) for feed in self.feeds.values()]
 
 
 class MParticleSink(Sink[MParticleConnector]):
@@ -98,6 +98,11 @@ class MParticleSink(Sink[MParticleConnector]):
         self._names = {found.name: found.mparticle_name for found in known if found.mparticle_name}
         self._of_apps = {found.name for found in known if found.mparticle_feed == "platform"}
         self._platform_feeds = {**_FEEDS_OF_PLATFORMS, **settings.platform_feeds}
+
+    def references(self, part: str) -> Sequence[str]:
+        """Only the feed's own: what is wrong with one feed must not hold the others."""
+        feed = self.settings.feeds.get(part)
+        return secret_references([feed, self.settings.endpoint])
 
     def supports(self, event_type: str) -> bool:
         return event_type in self._names or self.settings.unnamed_events == "raw"

@@ -17,8 +17,8 @@ class PostbackConnector(Connector, frozen=True, kw_only=True):
     url: Url
     token: SecretRef | None = None
 
-    def identity(self) -> str:
-        return f"{self.url} {self.token}"
+    def identities(self) -> Sequence[str]:
+        return [f"{self.url} {self.token}"]
 
 
 class PostbackSink(Sink[PostbackConnector]):

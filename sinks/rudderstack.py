@@ -22,8 +22,8 @@ class RudderStackConnector(Connector, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         refuse_literal_key(self.url, "writeKey")
 
-    def identity(self) -> str:
-        return self.url
+    def identities(self) -> Sequence[str]:
+        return [self.url]
 
 
 class RudderStackSink(Sink[RudderStackConnector]):

@@ -43,8 +43,8 @@ class SegmentConnector(Connector, frozen=True, kw_only=True):
     )
     """Names by event type, in place of the published ones or where there are none."""
 
-    def identity(self) -> str:
-        return self.write_key
+    def identities(self) -> Sequence[str]:
+        return [self.write_key]
 
 
 class SegmentSink(Sink[SegmentConnector]):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Literal, TypeVar
 
-from schemas.connector import Connector
+from schemas.connector import Connector, secret_references
 from schemas.event import EventHeader
 from schemas.secret import Secrets
 
@@ -142,6 +142,11 @@ class Sink(ABC, Generic[SettingsT]):
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
+        self._references = tuple(dict.fromkeys(secret_references(settings)))
+
+    def references(self, part: str) -> Sequence[str]:  # noqa: ARG002
+        """The secrets that requests of a part of the lane need; by default all of the settings."""
+        return self._references
 
     @property
     def max_events(self) -> int:

@@ -31,8 +31,8 @@ class TreasureDataConnector(Connector, frozen=True, kw_only=True):
             # A missing key is answered 200 too, and every row would be lost unseen.
             raise ValueError(f"the URL holds no key, so a write_key is needed, given as {FORMS}")
 
-    def identity(self) -> str:
-        return f"{self.url} {self.write_key}"
+    def identities(self) -> Sequence[str]:
+        return [f"{self.url} {self.write_key}"]
 
 
 def _is_theirs(url: Url) -> bool:

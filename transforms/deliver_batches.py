@@ -29,7 +29,11 @@ from transforms.write_dead_letters import LETTERS
 
 MAX_BYTES_IN_FLIGHT = 32_000_000
 MAX_BATCHES_IN_FLIGHT = 256
+_ENTER_EVERY_SECONDS = 1.0
+"""A bounded run is one long bundle; its counts are entered as it goes."""
 _TICK_SECONDS = 0.05
+_SLOW_TICK_SECONDS = 0.5
+_ROOM_SECONDS = 0.2
 _END_OF_INPUT = GlobalWindow().end
 
 LaneBytes = tuple[str, bytes]
@@ -69,6 +73,8 @@ class _Books:
     def enter(self, worker: Worker) -> None:
         enter(worker, self._tally)
         worker.receipts.settle(self._tokens)
+        self._tally = Tally()
+        self._tokens = []
 
 
 @beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
@@ -84,6 +90,7 @@ class _DeliverFn(beam.DoFn):
     def start_bundle(self) -> None:
         self._flights: list[Flight] = []
         self._size = 0
+        self._enter_at = time.monotonic() + _ENTER_EVERY_SECONDS
         self._books = _Books()
 
     def process(self, element: LaneBytes) -> Iterator[Any]:
@@ -95,6 +102,10 @@ class _DeliverFn(beam.DoFn):
         while self._size > MAX_BYTES_IN_FLIGHT or len(self._flights) > MAX_BATCHES_IN_FLIGHT:
             self._flights[0].delivery.wait()
             yield from self._land_done()
+        if time.monotonic() >= self._enter_at:
+            self._enter_at = time.monotonic() + _ENTER_EVERY_SECONDS
+            yield from self._land_done()
+            self._books.enter(self._worker)
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
         for flight in self._flights:
@@ -127,7 +138,7 @@ class _DeliverByTimerFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._books = _Books()
-        self._landed: list[tuple[str, list[Flight]]] = []
+        self._landed: dict[str, list[Flight]] = {}
 
     def process(
         self,
@@ -155,7 +166,7 @@ class _DeliverByTimerFn(beam.DoFn):
         done = [flight for flight in flights if flight.delivery.done]
         yield from self._land(key, done)
         if len(done) < len(flights):
-            tick.set(time.time() + _TICK_SECONDS)
+            tick.set(time.time() + _tick_seconds(flights))
         else:
             drain.clear()
 
@@ -170,21 +181,29 @@ class _DeliverByTimerFn(beam.DoFn):
         tick.clear()
 
     def finish_bundle(self) -> None:
-        for key, flights in self._landed:
+        for key, flights in self._landed.items():
             self._worker.in_flight.remove(key, flights)
         self._books.enter(self._worker)
 
     def _land(self, key: str, flights: list[Flight]) -> Iterator[Any]:
-        self._landed.append((key, flights))
-        for flight in flights:
+        landed = self._landed.setdefault(key, [])
+        fresh = [flight for flight in flights if flight not in landed]
+        landed += fresh
+        for flight in fresh:
             yield from self._books.land(self._worker, flight)
 
     def _wait_for_room(self) -> None:
-        """Read no further while more is in the air than memory should hold."""
+        """Slow down, but never stop, while more is in the air than memory should hold."""
         if self._worker.in_flight.size > MAX_BYTES_IN_FLIGHT:
             oldest = self._worker.in_flight.oldest()
             if oldest is not None:
-                oldest.delivery.wait()
+                oldest.delivery.wait(_ROOM_SECONDS)
+
+
+def _tick_seconds(flights: list[Flight]) -> float:
+    """Look soon after what has just begun, and not so often after what takes its time."""
+    youngest = max(flight.delivery.started for flight in flights)
+    return _TICK_SECONDS if time.monotonic() - youngest < 1 else _SLOW_TICK_SECONDS
 
 
 def _windowed(output: Any) -> Any:

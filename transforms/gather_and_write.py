@@ -31,6 +31,8 @@ from transforms.counting import enter
 from transforms.engine import Engine
 
 MAX_FILE_BYTES = 8_000_000
+MAX_GATHERED_BYTES = 32_000_000
+"""What all keys of a bundle may gather together."""
 _AGAIN_SECONDS = 2.0
 
 _logger = logging.getLogger(__name__)
@@ -95,6 +97,8 @@ class _WriteBundleFn(beam.DoFn):
         self._sizes[key] = self._sizes.get(key, 0) + len(part)
         if self._sizes[key] >= MAX_FILE_BYTES:
             self._write(key)
+        elif sum(self._sizes.values()) >= MAX_GATHERED_BYTES:
+            self._write(max(self._sizes, key=lambda key: self._sizes[key]))
 
     def finish_bundle(self) -> None:
         for key in list(self._parts):

@@ -1,5 +1,6 @@
 """ReadEvents: messages in, as pulls; from files, from Pub/Sub, or from nowhere."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,13 @@ import apache_beam as beam
 from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
-from runtime.files import FileRange, read_range
-from runtime.worker import WorkerSettings
+from runtime.files import DamagedInput, FileRange, read_range
+from runtime.worker import WorkerSettings, worker_of
 from schemas.pull import Pull, encode_pull
 from transforms.engine import Engine
 from transforms.release_held import ReleaseHeld
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,7 +43,7 @@ class ReadEvents(beam.PTransform[PBegin, PCollection[bytes]]):
                 return (
                     begin
                     | "Ranges" >> beam.Create(list(self.ranges), reshuffle=False)
-                    | "ReadLines" >> beam.ParDo(_ReadLinesFn(), AsIter(released))
+                    | "ReadLines" >> beam.ParDo(_ReadLinesFn(self.settings), AsIter(released))
                 )
 
 
@@ -51,6 +54,15 @@ def _pull_of(message: PubsubMessage) -> bytes:
 
 @beam.typehints.with_output_types(bytes)
 class _ReadLinesFn(beam.DoFn):
+    """Reads what can be read: one damaged file must not keep the others' events back."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+
     def process(self, part: FileRange, released: Any) -> Iterator[bytes]:  # noqa: ARG002
-        for pull in read_range(FileRange(*part)):
-            yield encode_pull(pull)
+        try:
+            for pull in read_range(FileRange(*part)):
+                yield encode_pull(pull)
+        except DamagedInput as error:
+            _logger.error("the rest of a file cannot be read: %s", error)
+            worker_of(self._settings).ledger.unread.append(str(error))

@@ -35,7 +35,7 @@ class _ReleaseFn(beam.DoFn):
 
     def process(self, element: str) -> Iterator[str]:  # noqa: ARG002
         worker: Worker = worker_of(self._settings)
-        lanes = list(held_lanes(worker))
+        lanes = held_lanes(worker)
         with ThreadPoolExecutor(_LANES_AT_ONCE) as threads:
             tallies = threads.map(lambda lane: release_lane(worker, lane), lanes)
             for lane, tally in zip(lanes, tallies, strict=True):

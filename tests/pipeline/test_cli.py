@@ -320,12 +320,21 @@ def test_a_run_warns_of_segment_connectors_that_overlap(tmp_path: Path) -> None:
     assert "connector 'b': app_group_ids: overlaps with the Segment connector 'a'" in ended.stderr
 
 
-def test_a_run_that_fails_ends_with_1_and_a_line(
+def test_a_report_that_cannot_be_written_is_said_and_does_not_undo_the_run(
     tmp_path: Path, events: Path, sandbox: PartnerSandbox
 ) -> None:
     write_connectors(tmp_path, [hook("hook", url=sandbox.url("hook"))])
     (tmp_path / "report.json").mkdir()
     ended = currents(tmp_path, "run", *GIVEN, *PLACES, "--input", events.name)
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("the run failed: StorageError: ")
+    assert ended.returncode == 0
+    assert "--report cannot be written" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_run_that_fails_ends_with_1_and_a_line(tmp_path: Path, events: Path) -> None:
+    write_connectors(tmp_path, [hook("hook", url="http://127.0.0.1:9/")])
+    (tmp_path / "blocked").write_text("a file where the folder of the hold should be")
+    places = ("--hold", "blocked", "--dead_letters", "dead")
+    ended = currents(tmp_path, "run", *GIVEN, *places, "--input", events.name)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("the run failed: ")

@@ -1,5 +1,6 @@
 """The books balance to the event: bounded runs over random mixes of events, sizes and faults."""
 
+import gzip
 import json
 import random
 from collections import Counter
@@ -178,3 +179,46 @@ def test_what_is_held_is_delivered_before_what_is_read(tmp_path: Path) -> None:
         assert sandbox.accepted_ids("hook") == ids_of([*held, *fresh])
     report = report_of(tmp_path)["connectors"]["hook"]
     assert (report["adopted"], report["offered"], report["delivered"]) == (50, 50, 100)
+
+
+def test_a_stray_file_in_the_hold_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "held" / "queue").mkdir(parents=True)
+    (tmp_path / "held" / "queue" / "notes.txt").write_text("left here by a person")
+    (tmp_path / "events.ndjson").write_bytes(b"\n".join(sample_events(20)))
+    with PartnerSandbox({"hook": PostbackSite()}) as sandbox:
+        write_connectors(
+            tmp_path, [{"name": "hook", "kind": "postback", "url": sandbox.url("hook")}]
+        )
+        assert run_files(tmp_path, tmp_path / "events.ndjson").returncode == 0
+
+
+def test_an_object_that_is_not_whole_stays_and_the_run_says_that_something_is_held(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "events.ndjson").write_bytes(b"\n".join(sample_events(20)))
+    with PartnerSandbox({"hook": PostbackSite()}) as sandbox:
+        write_connectors(
+            tmp_path, [{"name": "hook", "kind": "postback", "url": sandbox.url("hook")}]
+        )
+        sandbox.set_fault("hook", Fault(status=503))
+        assert run_files(tmp_path, tmp_path / "events.ndjson").returncode == 3
+        (held,) = (tmp_path / "held" / "queue" / "hook").iterdir()
+        held.write_bytes(held.read_bytes()[:-100])
+        sandbox.set_fault("hook", None)
+        assert run_files(tmp_path).returncode == 3
+    assert held.exists()
+
+
+def test_a_damaged_file_does_not_keep_the_others_back_and_is_no_success(tmp_path: Path) -> None:
+    events = list(sample_events(40))
+    packed = gzip.compress(b"\n".join(events[:20]))
+    (tmp_path / "a.ndjson.gz").write_bytes(packed[: len(packed) // 2])
+    (tmp_path / "b.ndjson").write_bytes(b"\n".join(events[20:]))
+    with PartnerSandbox({"hook": PostbackSite()}) as sandbox:
+        write_connectors(
+            tmp_path, [{"name": "hook", "kind": "postback", "url": sandbox.url("hook")}]
+        )
+        ended = run_files(tmp_path, tmp_path / "a.ndjson.gz", tmp_path / "b.ndjson")
+        assert set(ids_of(events[20:])) <= set(sandbox.accepted_ids("hook"))
+    assert ended.returncode == 1
+    assert "a.ndjson.gz" in ended.stderr

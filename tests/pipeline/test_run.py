@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions
 
@@ -28,6 +29,14 @@ def write(folder: Path, **settings: Any) -> str:
     hook = {"name": "a", "kind": "postback", "url": "https://a.example.com", **settings}
     path.write_text(json.dumps({"connectors": [hook]}))
     return str(path)
+
+
+def write_shared(**settings: Any) -> str:
+    """As `write`, to a storage that is no path of this machine."""
+    uri = "memory://shared/connectors.json"
+    hook = {"name": "a", "kind": "postback", "url": "https://a.example.com", **settings}
+    fsspec.filesystem("memory").pipe_file(uri, json.dumps({"connectors": [hook]}).encode())
+    return uri
 
 
 def refusal_of(*arguments: str) -> str:
@@ -132,8 +141,8 @@ def test_every_problem_of_the_connectors_is_told(tmp_path: Path) -> None:
 # Dataflow
 
 
-def test_on_dataflow_a_subscription_streams_and_workers_share_the_places(tmp_path: Path) -> None:
-    connectors = write(tmp_path, token=GOOGLE_SECRET)
+def test_on_dataflow_a_subscription_streams_and_workers_share_the_places() -> None:
+    connectors = write_shared(token=GOOGLE_SECRET)
     run = prepare(["--connectors", connectors, *DATAFLOW, *PLACES])
     assert (run.source.engine, run.runner, streams(run)) == (
         Engine.DISTRIBUTED,
@@ -150,10 +159,10 @@ def test_on_dataflow_a_local_place_is_refused(place: str, connectors: str) -> No
 
 @pytest.mark.parametrize("reference", ["env:CURRENTS_TOKEN", "file:/secrets/token"])
 def test_on_dataflow_only_the_secrets_of_secret_manager_are_taken(
-    reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CURRENTS_TOKEN", "right")
-    connectors = write(tmp_path, token=reference)
+    connectors = write_shared(token=reference)
     assert refusal_of("--connectors", connectors, *DATAFLOW, *PLACES) == (
         f"connector 'a': {reference}: on DataflowRunner a secret is "
         "gcp-secret:projects/P/secrets/S/versions/V"
@@ -180,8 +189,8 @@ def test_a_bounded_run_on_dataflow_has_no_local_places_either(connectors: str) -
     assert "--hold ./held is a local path" in refusal_of(*on_dataflow, *local)
 
 
-def test_a_bounded_run_on_dataflow_takes_secrets_of_secret_manager_only(tmp_path: Path) -> None:
-    connectors = write(tmp_path, token="env:TOKEN")
+def test_a_bounded_run_on_dataflow_takes_secrets_of_secret_manager_only() -> None:
+    connectors = write_shared(token="env:TOKEN")
     refused = refusal_of(
         "--connectors", connectors, "--runner", "DataflowRunner", "--project", "p", *PLACES
     )
@@ -191,3 +200,26 @@ def test_a_bounded_run_on_dataflow_takes_secrets_of_secret_manager_only(tmp_path
 def test_the_secret_of_a_disabled_connector_is_not_asked_for(tmp_path: Path) -> None:
     connectors = write(tmp_path, token="env:NOT_SET_ANYWHERE", enabled=False)
     assert prepare(["--connectors", connectors, *PLACES]).source.engine is Engine.BOUNDED
+
+
+def test_on_dataflow_a_local_connectors_file_and_a_local_lake_are_refused(connectors: str) -> None:
+    assert f"--connectors {connectors} is a local path" in refusal_of(
+        "--connectors", connectors, *DATAFLOW, *PLACES
+    )
+    uri = "memory://shared/lake.json"
+    lake = {"name": "lake", "kind": "avro_files", "path": "./lake"}
+    fsspec.filesystem("memory").pipe_file(uri, json.dumps({"connectors": [lake]}).encode())
+    assert refusal_of("--connectors", uri, *DATAFLOW, *PLACES) == (
+        "connector 'lake': path: ./lake is a local path: workers do not share one"
+    )
+
+
+@pytest.mark.parametrize("text", ["nonsense", "projects/p/topics/t", "projects/p/subscriptions/"])
+def test_a_subscription_has_its_form(text: str, connectors: str) -> None:
+    refused = refusal_of("--connectors", connectors, *PLACES, "--subscription", text)
+    assert refused == f"--subscription {text}: it has the form projects/P/subscriptions/S"
+
+
+def test_a_size_that_would_bury_everything_is_refused(connectors: str) -> None:
+    refused = refusal_of("--connectors", connectors, *PLACES, "--max_event_bytes", "-1")
+    assert refused == "--max_event_bytes -1: at least 1000 is allowed"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.cloud import pubsub_v1
 
+from runtime.receipts import MAX_OUTSTANDING_MESSAGES
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
@@ -156,3 +157,39 @@ def test_what_a_dead_partner_did_not_take_is_held_and_the_others_get_everything(
     sandbox.set_fault("hook", None)
     assert run_files(tmp_path).returncode == 0
     assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(events))
+
+
+def test_a_partner_that_hangs_does_not_stop_the_others(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    """More messages than may be outstanding: without a breaker the hanging lane keeps them all."""
+    connectors = json.loads((tmp_path / "connectors.json").read_text())["connectors"]
+    write_connectors(tmp_path, [{**one, "timeout": "2 s"} for one in connectors if "url" in one])
+    sandbox.set_fault("hook", Fault(hang=True))
+    count = MAX_OUTSTANDING_MESSAGES + 5_000
+    with streaming(tmp_path) as process:
+        publish(publisher, list(sample_events(count, seed=11)))
+        assert sandbox.wait_for("other", lambda counts: counts.accepted >= count, 60)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+        assert interrupt(process) == 3
+    report = report_of(tmp_path)
+    assert report["balanced"]
+    assert report["connectors"]["hook"]["held"] == count
+
+
+def test_a_hold_that_cannot_be_written_acknowledges_nothing_and_is_no_success(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    sandbox.set_fault("hook", Fault(status=503))
+    (tmp_path / "held").write_text("a file where the folder should be")
+    with streaming(tmp_path) as process:
+        publish(publisher, list(sample_events(20, seed=12)))
+        assert sandbox.wait_for("other", lambda counts: counts.accepted >= 20, 30)
+        assert interrupt(process) == 1
+    assert pubsub.acknowledged(SUBSCRIPTION) == 0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.answers import retry_after_seconds, sanitise
+from runtime.answers import retry_after_seconds, sanitise, spelled_out
 from schemas.limits import MAX_DETAIL_CHARS
-from sinks.sink import Answer
+from sinks.sink import Answer, HttpRequest
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -99,3 +99,10 @@ def test_whatever_a_partner_says_no_secret_of_ours_is_shown(body: bytes, secret:
     said = sanitise(Answer(500, body=body + secret.encode("utf-8", "replace")), [secret])
     assert secret not in said
     assert len(said) <= MAX_DETAIL_CHARS
+
+
+def test_a_key_is_masked_however_the_partner_spells_it() -> None:
+    request = HttpRequest("POST", "https://a.example.com/p?td_write_key=1%2Fabcd", {}, b"")
+    for said in ("1/abcd", "1%2Fabcd", r"1\/abcd"):
+        answer = Answer(400, body=f"bad key {said}.".encode())
+        assert sanitise(answer, [request.url, *spelled_out(request)]) == "bad key [SECRET]."

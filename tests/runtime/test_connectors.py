@@ -174,7 +174,10 @@ REFUSALS: dict[str, tuple[Any, str]] = {
     ),
     "no url": (
         hook("a", url="ftp://x.example.com"),
-        "connector 'a': url: a URL starts with https://, or is a secret's reference",
+        (
+            "connector 'a': url: a URL starts with https:// and a host, without user or password, "
+            "or is a secret's reference"
+        ),
     ),
     "plain http": (
         hook("a", url="http://x.example.com"),
@@ -193,8 +196,12 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         "connector 'a': max_events: found 101, at most 100 is allowed",
     ),
     "unknown setting within a setting": (
-        hook("a", redact={"replace": ["email"]}),
-        "connector 'a': redact.replace: is unknown",
+        {
+            "name": "a",
+            "kind": "mparticle",
+            "feeds": {"ios": {"key": "env:K", "secret": "env:S", "pod": "us1"}},
+        },
+        "connector 'a': feeds[...].pod: is unknown",
     ),
 }
 
@@ -341,7 +348,7 @@ def test_a_connector_that_is_not_valid_is_nobodys_twin() -> None:
         ),
         (
             '{"connectors": [}',
-            "is neither YAML nor JSON: JSON is malformed: invalid character (byte 16)",
+            "is neither YAML nor JSON: Expecting value (line 1)",
         ),
         (
             "connectors: [2024-13-45]",
@@ -508,3 +515,53 @@ def test_a_connectors_events_are_names_or_patterns_in_any_spelling() -> None:
     assert entry.selects("users.behaviors.Purchase")
     assert not entry.selects("users.canvas.Entry")
     assert not entry.selects("Users.Messages.sms.Send")
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"timeout": 0}, "timeout: found 0 s; allowed: over 0 and at most 300 s"),
+        ({"timeout": "9999999 d"}, "timeout: found 8.64e+11 s; allowed: over 0 and at most 300 s"),
+        ({"batch_window": "2 d"}, "batch_window: found 172800 s; allowed: over 0 and at most"),
+        ({"name": "a\n"}, "name: ends with a line break"),
+        ({"url": "https://user:pass@a.example.com"}, "url: a URL starts with https:// and a host"),
+        ({"url": "https://"}, "url: a URL starts with https:// and a host"),
+    ],
+)
+def test_what_would_do_harm_is_refused(settings: dict[str, Any], problem: str) -> None:
+    _, (found,) = parse({**hook("a"), **settings})
+    assert problem in str(found)
+
+
+def test_a_feed_key_of_another_connector_is_refused() -> None:
+    def mobile(name: str, *feeds: str) -> dict[str, Any]:
+        keys = {feed: {"key": f"env:{feed}", "secret": "env:S"} for feed in feeds}
+        return {"name": name, "kind": "mparticle", "feeds": keys}
+
+    _, (problem,) = parse(mobile("a", "ios", "web"), mobile("b", "ios"))
+    assert "delivers to the same place with the same key as 'a'" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"connectors: []\nconnectors: []\n",
+        b'{"connectors": [], "connectors": []}',
+        b"connectors:\n  - {name: a, name: b}\n",
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_for_one_of_them_would_be_lost(content: bytes) -> None:
+    with pytest.raises(ConfigError, match="the same key twice"):
+        parse_config(content, PUBLIC_ONLY)
+
+
+@pytest.mark.parametrize("value", ['!!int ""', '!!float ""', "1" + ":59" * 200 + ".0"])
+def test_no_yaml_value_ends_in_a_traceback(value: str) -> None:
+    with pytest.raises(ConfigError, match="neither YAML nor JSON"):
+        parse_config(f"connectors: [{value}]".encode(), PUBLIC_ONLY)
+
+
+def test_a_storage_whose_library_is_not_installed_is_refused_before_anything_is_read() -> None:
+    lake = {"name": "lake", "kind": "avro_files", "path": "az://bucket/lake"}
+    _, (problem,) = parse(lake)
+    assert "az:// cannot be used here" in str(problem)

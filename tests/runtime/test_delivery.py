@@ -1,5 +1,6 @@
 """Deliveries to real servers: every event of a batch ends delivered, undelivered or given up."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -216,7 +217,9 @@ def test_a_mistake_in_a_sink_keeps_the_events(deliverer: Deliverer) -> None:
             raise KeyError("a value of the event")
 
     broken = ConnectorEntry(entry.settings, Broken(entry.settings), ())
-    outcome = deliverer.start(Lane("hook", ""), broken, EVENTS[:3]).outcome
+    delivery = deliverer.start(Lane("hook", ""), broken, EVENTS[:3])
+    assert delivery.wait(20)
+    outcome = delivery.outcome
     assert fates(outcome) == (0, 3, 0)
     assert outcome.undelivered[0].reason == "sink_error"
     assert "value of the event" not in outcome.undelivered[0].answer
@@ -243,3 +246,44 @@ def test_every_event_has_exactly_one_fate(
     kept = [event for part in outcome.undelivered for event in part.events]
     gone = [given_up.event for given_up in outcome.given_up]
     assert len({*kept, *gone}) == len(kept) + len(gone)
+
+
+def test_a_lane_that_hangs_is_left_alone_and_its_next_batches_are_undelivered_at_once(
+    start: Any, sandbox: PartnerSandbox
+) -> None:
+    sandbox.set_fault("hook", Fault(hang=True))
+    start(EVENTS[:10], timeout="300 ms")
+    before = len(sandbox.requests("hook"))
+    outcome = start(EVENTS, timeout="300 ms").outcome
+    assert fates(outcome) == (0, 250, 0)
+    assert {part.reason for part in outcome.undelivered} == {"suspended"}
+    assert len(sandbox.requests("hook")) == before
+
+
+def test_a_request_that_waited_long_for_its_turn_still_has_its_quick_tries(
+    start: Any, sandbox: PartnerSandbox
+) -> None:
+    """26 requests one after another take over 2 s; the one that then fails is tried again."""
+    answered: list[int] = []
+
+    def slow_then_failing() -> None:
+        assert sandbox.wait_for("hook", lambda counts: counts.requests >= base + 24, 20)
+        sandbox.set_fault("hook", Fault(status=503, times=1))
+        answered.append(1)
+
+    base = sandbox.counts("hook").requests
+    sandbox.set_fault("hook", Fault(delay_seconds=0.1))
+    failing = threading.Thread(target=slow_then_failing)
+    failing.start()
+    outcome = start(EVENTS[:26], concurrency=1, max_events=1).outcome
+    failing.join()
+    assert answered
+    assert fates(outcome) == (26, 0, 0)
+    assert outcome.tally.attempts == 27
+
+
+def test_a_disabled_connector_is_sent_nothing(start: Any, sandbox: PartnerSandbox) -> None:
+    before = len(sandbox.requests("hook"))
+    outcome = start(EVENTS[:3], enabled=False).outcome
+    assert [part.reason for part in outcome.undelivered] == ["disabled"]
+    assert len(sandbox.requests("hook")) == before

@@ -203,10 +203,17 @@ def test_a_type_of_tomorrow_passes_where_it_is_selected() -> None:
 
 
 def test_a_plan_is_made_once_for_each_app_group_and_type() -> None:
-    router = Router(config_of(hook("a")))
+    router = Router(config_of(hook("a"), hook("b", app_group_ids=["brand-a"])))
     plan = router.plan("brand-a", OPEN)
     assert router.plan("brand-a", OPEN) is plan
     assert router.plan("brand-b", OPEN) is not plan
+
+
+def test_app_groups_that_no_connector_names_share_a_plan() -> None:
+    router = Router(config_of(hook("a")))
+    assert (
+        router.plan("x" * 800_000, OPEN) is router.plan("another", OPEN) is router.plan(None, OPEN)
+    )
 
 
 def test_types_that_a_stranger_invents_do_not_fill_the_memory() -> None:

@@ -120,13 +120,11 @@ def test_stores_do_not_all_ask_again_in_the_same_second(
     assert found == {"old", "new"}
 
 
-def test_what_is_forgotten_is_read_anew(
-    store: SecretStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_doubted_is_read_anew(store: SecretStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "old")
     store.resolve(["env:A_KEY"])
     monkeypatch.setenv("A_KEY", "new")
-    store.forget()
+    store.doubt(["env:A_KEY"])
     assert store.resolve(["env:A_KEY"]) == {"env:A_KEY": "new"}
 
 
@@ -147,3 +145,21 @@ def test_each_reference_has_its_own_value(
     monkeypatch.setenv("B_KEY", "b")
     assert store.resolve(["env:A_KEY", "env:B_KEY"]) == {"env:A_KEY": "a", "env:B_KEY": "b"}
     assert store.resolve([]) == {}
+
+
+def test_a_value_that_was_read_stays_in_use_while_it_cannot_be_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    store = SecretStore(lambda: now[0])
+    monkeypatch.setenv("A_KEY", "good")
+    store.resolve(["env:A_KEY"])
+    monkeypatch.delenv("A_KEY")
+    now[0] = 10_000
+    assert store.resolve(["env:A_KEY"]) == {"env:A_KEY": "good"}
+
+
+@pytest.mark.parametrize("reference", ["file:/a\0b", "file:/"])
+def test_a_path_that_is_no_files_is_a_secret_error(reference: str) -> None:
+    with pytest.raises(SecretError):
+        SecretStore().resolve([reference])

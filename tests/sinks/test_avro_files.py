@@ -49,6 +49,8 @@ VALUES: Mapping[str, Any] = {
 
 def sink_of(**changes: Any) -> AvroFilesSink:
     settings = {**EXAMPLE, **changes}
+    if not settings["path"].startswith("gs://"):
+        del settings["credentials"]
     return AvroFilesSink(msgspec.convert(settings, AvroFilesConnector, dec_hook=decode_hook))
 
 
@@ -490,3 +492,8 @@ def test_an_unknown_type_is_its_common_fields_and_all_of_it_as_text() -> None:
 def test_the_record_of_an_unknown_type_has_a_legal_name(event_type: str, name: str) -> None:
     file = one_file([event_of(event_type)], event_type)
     assert schema_in(file)["name"] == f"dataexport.GCS.inner.{name}"
+
+
+def test_google_credentials_for_another_storage_are_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="for gs:// paths"):
+        msgspec.convert(EXAMPLE | {"path": "s3://b/x"}, AvroFilesConnector, dec_hook=decode_hook)

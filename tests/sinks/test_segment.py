@@ -325,7 +325,7 @@ def test_the_address_is_that_of_the_region_or_the_endpoint(
 
 
 def test_two_connectors_must_not_share_a_write_key() -> None:
-    assert sink_of().settings.identity() == "env:SEGMENT_WRITE_KEY"
+    assert sink_of().settings.identities() == ["env:SEGMENT_WRITE_KEY"]
 
 
 def test_a_probe_is_a_batch_of_nothing_which_proves_nothing_of_the_key() -> None:

@@ -1,0 +1,66 @@
+"""A lane whose partner does not answer is left alone for a while, longer each time."""
+
+import pytest
+
+from runtime.breaker import FIRST_SECONDS, LONGEST_SECONDS, MOST_ASKED_SECONDS, Breaker
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_lane_is_open_after_a_trip_and_then_is_tried_again(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    assert not breaker.is_open("a")
+    breaker.trip("a")
+    assert breaker.is_open("a")
+    assert not breaker.is_open("b")
+    clock.now = FIRST_SECONDS
+    assert not breaker.is_open("a")
+    assert breaker.is_doubted("a")
+
+
+def test_trips_in_a_row_are_longer_up_to_a_limit_and_a_success_ends_them(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    for seconds in (FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS):
+        breaker.trip("a")
+        clock.now += seconds - 0.25
+        assert breaker.is_open("a")
+        clock.now += 0.25
+        assert not breaker.is_open("a")
+    for _ in range(10):
+        breaker.trip("a")
+        clock.now += LONGEST_SECONDS
+    assert not breaker.is_open("a")
+    breaker.trip("a")
+    breaker.succeed("a")
+    assert not breaker.is_open("a")
+    assert not breaker.is_doubted("a")
+
+
+def test_many_failures_at_once_are_one_trip(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    for _ in range(8):
+        breaker.trip("a")
+    clock.now = FIRST_SECONDS
+    assert not breaker.is_open("a")
+
+
+@pytest.mark.parametrize(("asked", "open_for"), [(60, 60), (1e9, MOST_ASKED_SECONDS)])
+def test_a_lane_stays_open_as_long_as_the_partner_asks_within_reason(
+    asked: float, open_for: float, clock: Clock
+) -> None:
+    breaker = Breaker(clock)
+    breaker.trip("a", asked)
+    clock.now = open_for - 0.25
+    assert breaker.is_open("a")
+    clock.now = open_for
+    assert not breaker.is_open("a")
