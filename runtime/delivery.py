@@ -135,10 +135,13 @@ class Delivery:
             self._finish_with(Undelivered(events, "suspended"))
         else:
             self._pending = 1  # the packing; what it queues is added before it ends
-            self._submit(entry, lambda: self._pack_and_send(entry, events))
+            if self._deliverer.secrets.at_hand(entry.sink.references(self.lane.part)):
+                self._pack_and_send(entry, events)
+            else:  # reading a secret may take its time, which is not the caller's
+                self._submit(entry, lambda: self._pack_and_send(entry, events))
 
     def _pack_and_send(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
-        """Read the secrets, which may take its time, and pack."""
+        """Read the secrets and pack."""
         try:
             self._secrets = self._deliverer.secrets.resolve(entry.sink.references(self.lane.part))
         except SecretError as error:

@@ -58,6 +58,13 @@ class SecretStore:
         """
         return {reference: self._value_of(reference) for reference in references}
 
+    def at_hand(self, references: Iterable[str]) -> bool:
+        """Whether all of them can be resolved without reading anything."""
+        now = self._clock()
+        with self._lock:
+            known = [self._known.get(reference) for reference in references]
+        return all(one is not None and one.until > now for one in known)
+
     def doubt(self, references: Iterable[str]) -> None:
         """Read secrets anew when they are next asked for, unless that was done just now."""
         now = self._clock()
