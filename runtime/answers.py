@@ -44,7 +44,7 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
 
 def _spellings(secret: str) -> list[str]:
     """As it is, as in a URL, and as in JSON with and without escaped slashes; longest first."""
-    in_json = msgspec.json.encode(secret).decode()[1:-1]
+    in_json = msgspec.json.encode(str(secret)).decode()[1:-1]  # msgspec takes no subclass of str
     spellings = {secret, urllib.parse.quote(secret, safe=""), in_json, in_json.replace("/", "\\/")}
     return sorted(spellings - {""}, key=len, reverse=True)
 

@@ -142,12 +142,16 @@ class Delivery:
 
     def _pack_and_send(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
         """Read the secrets and pack."""
+        references = entry.sink.references(self.lane.part)
         try:
-            self._secrets = self._deliverer.secrets.resolve(entry.sink.references(self.lane.part))
+            self._secrets = self._deliverer.secrets.resolve(references)
         except SecretError as error:
             self._finish_with(Undelivered(events, "secret", answer=str(error)))
             return
-        self._send_all(entry, events)
+        except Exception as error:  # noqa: BLE001 - nobody would end the delivery
+            self._mistake(entry, events, 0, error)
+        else:
+            self._send_all(entry, events)
         self._end_one()
 
     def _send_all(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
@@ -174,6 +178,13 @@ class Delivery:
         self._deliverer.pool.submit(self._hold_lane, cap, task, delay_seconds)
 
     def _run(self, entry: ConnectorEntry, this: _Try) -> None:
+        try:
+            self._attempt_or_keep(entry, this)
+        except Exception as error:  # noqa: BLE001 - a mistake must not stop the pipeline
+            self._mistake(entry, this.request.events, this.number, error)
+        self._end_one()
+
+    def _attempt_or_keep(self, entry: ConnectorEntry, this: _Try) -> None:
         if self._suspended is not None:  # the same key would be refused again
             self._keep(this.request, self._suspended, this.number - 1)
         elif self._deliverer.breaker.is_open(self._hold_lane):
@@ -181,17 +192,12 @@ class Delivery:
             self._keep(this.request, why, this.number - 1)
         else:
             self._attempt(entry, this)
-        self._end_one()
 
     def _attempt(self, entry: ConnectorEntry, this: _Try) -> None:
         request, number = this.request, this.number
         started = time.monotonic()
-        try:
-            answer = self._deliverer.send(request, entry.sink.timeout_seconds)
-            verdict = entry.sink.judge(answer)
-        except Exception as error:  # noqa: BLE001 - a sink's mistake must not stop the pipeline
-            self._mistake(entry, request.events, number, error)
-            return
+        answer = self._deliverer.send(request, entry.sink.timeout_seconds)
+        verdict = entry.sink.judge(answer)
         with self._lock:
             self.outcome.tally.attempts += 1
             self.outcome.tally.time_attempt(time.monotonic() - started)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from schemas.secret import SecretRef, is_reference
+from schemas.secret import FORMS, SecretRef, is_reference
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
@@ -57,8 +57,8 @@ class Url(str):
         if isinstance(value, str) and (is_reference(value) or _is_web_address(value)):
             return cls(value)
         raise ValueError(
-            "a URL starts with https:// and a host, without user or password, "
-            "or is a secret's reference"
+            "a URL starts with https:// and a host, without user or password; "
+            f"one that holds a key is a secret and is given as {FORMS}"
         )
 
     @property

@@ -53,7 +53,7 @@ class PostbackSink(Sink[PostbackConnector]):
 
     def _url(self, secrets: Secrets) -> str:
         url = self.settings.url
-        return secrets[url] if url.is_secret else url
+        return secrets[url] if url.is_secret else str(url)
 
     def _headers(self, secrets: Secrets) -> Mapping[str, str]:
         if self.settings.token is None:

@@ -175,8 +175,8 @@ REFUSALS: dict[str, tuple[Any, str]] = {
     "no url": (
         hook("a", url="ftp://x.example.com"),
         (
-            "connector 'a': url: a URL starts with https:// and a host, without user or password, "
-            "or is a secret's reference"
+            "connector 'a': url: a URL starts with https:// and a host, without user or password; "
+            f"one that holds a key is a secret and is given as {FORMS}"
         ),
     ),
     "plain http": (

@@ -132,6 +132,15 @@ def test_a_refused_key_is_not_tried_again_and_suspends_the_rest_of_the_batch(
     assert {part.reason for part in outcome.undelivered} == {f"status_{status}"}
 
 
+def test_a_rejection_at_a_literal_url_with_a_query_is_an_outcome(
+    start: Any, sandbox: PartnerSandbox
+) -> None:
+    """Its answer is searched for what the query says; once that ended the thread."""
+    sandbox.set_fault("hook", Fault(reject_ids=frozenset({IDS[3]})))
+    outcome = start(EVENTS[:10], url=sandbox.url("hook") + "/in?app_group=Brand%20A").outcome
+    assert fates(outcome) == (9, 0, 1)
+
+
 def test_one_poison_event_is_found_and_given_up_and_the_others_are_delivered(
     start: Any, sandbox: PartnerSandbox
 ) -> None:
@@ -209,15 +218,20 @@ def test_events_of_a_removed_or_paused_connector_are_kept(
     assert outcome.undelivered[0].reason == reason
 
 
-def test_a_mistake_in_a_sink_keeps_the_events(deliverer: Deliverer) -> None:
-    entry = entry_of({"kind": "postback", "name": "hook", "url": "https://example.com"})
+@pytest.mark.parametrize("place", ["pack", "judge"])
+def test_a_mistake_in_a_sink_keeps_the_events(
+    place: str, deliverer: Deliverer, sandbox: PartnerSandbox
+) -> None:
+    entry = entry_of({"kind": "postback", "name": "hook", "url": sandbox.url("hook")})
 
-    class Broken(type(entry.sink)):
-        def pack(self, *_: Any) -> Packed:
-            raise KeyError("a value of the event")
+    def mistake(*_: Any) -> Packed:
+        raise KeyError("a value of the event")
 
-    broken = ConnectorEntry(entry.settings, Broken(entry.settings), ())
-    delivery = deliverer.start(Lane("hook", ""), broken, EVENTS[:3])
+    broken = type(entry.sink)(entry.settings)
+    setattr(broken, place, mistake)
+    delivery = deliverer.start(
+        Lane("hook", ""), ConnectorEntry(entry.settings, broken, ()), EVENTS[:3]
+    )
     assert delivery.wait(20)
     outcome = delivery.outcome
     assert fates(outcome) == (0, 3, 0)
