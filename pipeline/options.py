@@ -5,7 +5,7 @@ import ipaddress
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from schemas.connector import Seconds
+from schemas.connector import Seconds, Url
 from schemas.limits import MAX_EVENT_BYTES
 
 
@@ -23,10 +23,45 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
         add("--report", help="a file to write the report to, as JSON")
         add(
             "--config_refresh",
-            type=_refresh,
+            type=_time,
             default=Seconds(30),
             metavar="TIME",
             help="how often the connectors file is read again; 30 s by default",
+        )
+        add(
+            "--max_event_age",
+            type=_time,
+            default=Seconds(48 * 3_600),
+            metavar="TIME",
+            help="how long an event is tried after its publishing; 48 h by default",
+        )
+        add(
+            "--late_events",
+            choices=["bury", "deliver"],
+            default="bury",
+            help="what becomes of events that are older than that when they arrive; "
+            "deliver gives them one try, for a backlog after an outage of our own",
+        )
+        add(
+            "--probe_min",
+            type=_time,
+            default=Seconds(30),
+            metavar="TIME",
+            help="the shortest wait between two probes of a suspended lane; 30 s by default",
+        )
+        add(
+            "--probe_max",
+            type=_time,
+            default=Seconds(30 * 60),
+            metavar="TIME",
+            help="the longest one; 30 min by default",
+        )
+        add(
+            "--alert_webhook",
+            type=_webhook,
+            metavar="URL",
+            help="alerts are posted there as JSON besides being logged; a URL that holds a key is "
+            "given as a secret's reference",
         )
         add(
             "--max_event_bytes",
@@ -94,7 +129,14 @@ def _network(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _refresh(text: str) -> Seconds:
+def _webhook(text: str) -> Url:
+    try:
+        return Url.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _time(text: str) -> Seconds:
     try:
         seconds = Seconds.parse(f"{text} s" if text[-1:].isdigit() else text)
     except ValueError as error:

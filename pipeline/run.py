@@ -3,7 +3,9 @@
 import argparse
 import logging
 import re
+import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -113,6 +115,10 @@ def _check_options(ours: Any) -> None:
         raise UsageError(
             f"--max_event_bytes {ours.max_event_bytes}: at least {MIN_EVENT_BYTES} is allowed"
         )
+    if ours.probe_min > ours.probe_max:
+        raise UsageError(
+            f"--probe_min {ours.probe_min:g} s is longer than --probe_max {ours.probe_max:g} s"
+        )
     if ours.subscription and not _SUBSCRIPTION.fullmatch(ours.subscription):
         raise UsageError(
             f"--subscription {ours.subscription}: it has the form projects/P/subscriptions/S"
@@ -149,7 +155,13 @@ def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
         connectors=ours.connectors,
         hold=hold,
         dead_letters=dead_letters,
+        job=f"{socket.gethostname()}-{secrets.token_hex(4)}",
         config_refresh_seconds=ours.config_refresh,
+        max_event_age_seconds=ours.max_event_age,
+        late_events=ours.late_events,
+        probe_min_seconds=ours.probe_min,
+        probe_max_seconds=ours.probe_max,
+        alert_webhook=ours.alert_webhook,
         max_event_bytes=ours.max_event_bytes,
         address_policy=AddressPolicy(tuple(ours.allow_network), ours.allow_local_partners),
     )

@@ -30,6 +30,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     status: int | None = None
     answer: str = ""
+    replays: int = 0
 
 
 class HeldBatch(_About, frozen=True, kw_only=True):

@@ -67,6 +67,7 @@ class Flight:
             newest_ms=self.batch.newest_ms,
             now_ms=now_ms(),
             config_version=self.config_version,
+            replays=self.batch.replays,
         )
 
 

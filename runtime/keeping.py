@@ -49,6 +49,7 @@ class Life:
     first_failed_ms: int | None = None
     attempts: int = 0
     """Those that were made before this one."""
+    replays: int = 0
 
 
 def held_batches(life: Life, undelivered: Sequence[Undelivered]) -> list[HeldBatch]:
@@ -63,6 +64,7 @@ def held_batches(life: Life, undelivered: Sequence[Undelivered]) -> list[HeldBat
             attempts=life.attempts + part.attempts,
             status=part.status,
             answer=part.answer,
+            replays=life.replays,
             events=part.events,
         )
         for part in undelivered
@@ -86,6 +88,7 @@ def letters_of(life: Life, given_up: Sequence[GivenUp]) -> list[DeadLetter]:
             first_failed_ms=life.first_failed_ms or life.now_ms,
             buried_ms=life.now_ms,
             config_version=life.config_version,
+            replays=life.replays,
         )
         for event in given_up
     ]

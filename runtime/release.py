@@ -112,6 +112,7 @@ def _life(batch: HeldBatch, lane: Lane, config: Config) -> Life:
         config_version=config.version,
         first_failed_ms=batch.first_failed_ms,
         attempts=batch.attempts,
+        replays=batch.replays,
     )
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from typing import Literal
 
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from runtime.config_store import ConfigStore
@@ -29,7 +30,17 @@ class WorkerSettings:
     connectors: str
     hold: str
     dead_letters: str
+    job: str = ""
+    """Names this run to others that share its hold."""
     config_refresh_seconds: float = 30
+    max_event_age_seconds: float = 48 * 3_600
+    """How long an event may be held, from its publishing, where its connector sets nothing else."""
+    late_events: Literal["bury", "deliver"] = "bury"
+    """What becomes of an event that is older than that when it arrives."""
+    probe_min_seconds: float = 30
+    probe_max_seconds: float = 30 * 60
+    alert_webhook: str | None = None
+    """Where alerts go besides the log: a URL, or the reference of a secret that holds one."""
     max_event_bytes: int = MAX_EVENT_BYTES
     address_policy: AddressPolicy = PUBLIC_ONLY
 

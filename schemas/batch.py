@@ -28,6 +28,8 @@ class Batch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     newest_ms: int
     tokens: list[Token]
     lines: bytes
+    replays: int = 0
+    """How often its events were replayed from dead letters; the same for all of them."""
 
     @property
     def events(self) -> list[bytes]:
@@ -41,10 +43,15 @@ decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
 
 def make_batch(
-    events: Sequence[bytes], oldest_ms: int, newest_ms: int, tokens: Sequence[Token] = ()
+    events: Sequence[bytes],
+    oldest_ms: int,
+    newest_ms: int,
+    tokens: Sequence[Token] = (),
+    replays: int = 0,
 ) -> Batch:
     """Gather events, none of which holds a line break, into a batch."""
-    return Batch(VERSION, len(events), oldest_ms, newest_ms, list(tokens), b"\n".join(events))
+    lines = b"\n".join(events)
+    return Batch(VERSION, len(events), oldest_ms, newest_ms, list(tokens), lines, replays)
 
 
 def merge_batches(batches: Iterable[Batch]) -> Batch:
@@ -59,4 +66,5 @@ def merge_batches(batches: Iterable[Batch]) -> Batch:
         max(part.newest_ms for part in parts),
         [token for part in parts for token in part.tokens],
         b"\n".join(part.lines for part in parts),
+        max(part.replays for part in parts),
     )

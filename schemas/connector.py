@@ -89,6 +89,7 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     app_ids: list[str] | None = None
     unnamed_events: Literal["skip", "raw"] = "skip"
     batch_window: Seconds | None = None
+    max_event_age: Seconds | None = None
     max_events: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_request_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
