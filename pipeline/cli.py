@@ -1,17 +1,23 @@
-"""The command line: `currents run`, `check` and `schema`."""
+"""The command line: `currents run`, `replay`, `check` and `schema`."""
 
+import datetime
 import ipaddress
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 
 import click
 
 from pipeline.options import RunOptions
+from pipeline.replay import Order, replay_letters
 from pipeline.run import EXIT_FAILED, EXIT_USAGE, UsageError
 from pipeline.run import run as run_pipeline
 from runtime.address import AddressPolicy
 from runtime.connectors import ConfigError, connectors_schema, read_config, segment_overlaps
+from runtime.replay import Wanted
+from schemas.connector import Seconds
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,16 +39,92 @@ def run(arguments: tuple[str, ...]) -> None:
     if not {"-h", "--help"}.isdisjoint(arguments):
         click.echo(RunOptions.help_text())
         return
+    sys.exit(_code_of(lambda: run_pipeline(list(arguments))))
+
+
+def _code_of(command: Callable[[], int]) -> int:
+    """The exit code of a command that runs the pipeline; what it raises is told in a line."""
     try:
-        code = run_pipeline(list(arguments))
+        return command()
     except UsageError as error:
         click.echo(str(error), err=True)
-        code = EXIT_USAGE
+        return EXIT_USAGE
     except Exception as error:
         logging.getLogger("pipeline").debug("the run failed", exc_info=True)
         click.echo(f"the run failed: {type(error).__name__}: {error}", err=True)
-        code = EXIT_FAILED
-    sys.exit(code)
+        return EXIT_FAILED
+
+
+def _moment(_: click.Context, __: click.Parameter, given: str | None) -> int | None:
+    """Milliseconds since the epoch of a date or time (UTC by default), or of so long ago."""
+    if given is None:
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(given.replace("Z", "+00:00"))
+    except ValueError:
+        return _so_long_ago(given)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return round(moment.timestamp() * 1_000)
+
+
+def _so_long_ago(given: str) -> int:
+    try:
+        seconds = Seconds.parse(given if given[-1:].isalpha() else f"{given} without a unit")
+    except ValueError:
+        raise click.BadParameter(
+            f"2026-11-25, 2026-11-25T08:30Z or, so long ago, 48h; found {given!r}"
+        ) from None
+    return round((time.time() - seconds) * 1_000)
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="The options of `currents run` are taken beside --connectors: --hold, --report, ...",
+)
+@click.option("--dead_letters", required=True, metavar="D", help="the folder of dead letters")
+@click.option("--connectors", metavar="F", help="the connectors file: the events are sent")
+@click.option("--to", metavar="FILE", help="the events are written there as JSON lines, not sent")
+@click.option("--connector", multiple=True, metavar="N", help="letters of this connector")
+@click.option("--reason", multiple=True, metavar="R", help="letters with this reason")
+@click.option("--event_type", multiple=True, metavar="T", help="events of this type, or pattern")
+@click.option("--since", callback=_moment, metavar="TIME", help="buried at this time or later")
+@click.option("--until", callback=_moment, metavar="TIME", help="buried before this time")
+@click.option("--again", is_flag=True, help="letters that were replayed before too")
+@click.option("--dry_run", is_flag=True, help="only say how many; nothing is sent or written")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="EVENTS_PER_S",
+    help="read no more events a second than this",
+)
+@click.argument("run_options", nargs=-1, type=click.UNPROCESSED)
+def replay(
+    dead_letters: str,
+    connectors: str | None,
+    to: str | None,
+    connector: tuple[str, ...],
+    reason: tuple[str, ...],
+    event_type: tuple[str, ...],
+    since: int | None,
+    until: int | None,
+    again: bool,
+    dry_run: bool,
+    rate: float | None,
+    run_options: tuple[str, ...],
+) -> None:
+    """Feed dead letters in again, each to the connector that failed, or write them out."""
+    order = Order(
+        dead_letters=dead_letters,
+        wanted=Wanted(connector, reason, event_type, since, until),
+        again=again,
+        dry_run=dry_run,
+        rate=rate,
+        connectors=connectors,
+        to=to,
+        run_options=run_options,
+    )
+    sys.exit(_code_of(lambda: replay_letters(order, click.echo)))
 
 
 def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ EXIT_HELD = 3
 
 MIN_EVENT_BYTES = 1_000
 
-_DATAFLOW = "DataflowRunner"
+DATAFLOW = "DataflowRunner"
 _SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
 
 REPORT_SECONDS = 5.0
@@ -73,8 +73,12 @@ def run(arguments: list[str]) -> int:
     Raises:
         UsageError: nothing was read.
     """
-    plan = prepare(arguments)
-    if plan.runner == _DATAFLOW:
+    return execute(prepare(arguments))
+
+
+def execute(plan: Run) -> int:
+    """Run what was prepared and return the exit code."""
+    if plan.runner == DATAFLOW:
         pipeline = beam.Pipeline(options=plan.options)
         build(pipeline, plan.source, plan.settings)
         pipeline.run()
@@ -129,7 +133,7 @@ def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
     if ours.subscription and ours.input:
         raise UsageError("--subscription and --input exclude each other")
-    if runner == _DATAFLOW:
+    if runner == DATAFLOW:
         if not options.view_as(GoogleCloudOptions).project:
             raise UsageError("--project is missing: DataflowRunner wants it")
         return (Engine.DISTRIBUTED if ours.subscription else Engine.BOUNDED), runner
@@ -142,14 +146,14 @@ def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
 
 def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
     hold, dead_letters = ours.hold, ours.dead_letters
-    if engine is Engine.BOUNDED and runner != _DATAFLOW:
+    if engine is Engine.BOUNDED and runner != DATAFLOW:
         hold, dead_letters = hold or "./held", dead_letters or "./dead-letters"
     places = (("hold", hold), ("dead_letters", dead_letters), ("connectors", ours.connectors))
     for name, value in places:
         if not value:
-            who = _DATAFLOW if engine is Engine.BOUNDED else "a streaming run"
+            who = DATAFLOW if engine is Engine.BOUNDED else "a streaming run"
             raise UsageError(f"--{name} is missing: {who} wants it")
-        if runner == _DATAFLOW and is_local(value):
+        if runner == DATAFLOW and is_local(value):
             raise UsageError(f"--{name} {value} is a local path: workers do not share one")
     return WorkerSettings(
         connectors=ours.connectors,
@@ -161,6 +165,7 @@ def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
         late_events=ours.late_events,
         probe_min_seconds=ours.probe_min,
         probe_max_seconds=ours.probe_max,
+        streaming=engine is not Engine.BOUNDED,
         alert_webhook=ours.alert_webhook,
         max_event_bytes=ours.max_event_bytes,
         address_policy=AddressPolicy(tuple(ours.allow_network), ours.allow_local_partners),
@@ -195,12 +200,12 @@ def _entry_problems(entry: ConnectorEntry, runner: str) -> Iterator[str]:
     for reference in entry.references:
         yield from _secret_problems(reference, runner)
     for place in entry.settings.storage_places():
-        if runner == _DATAFLOW and is_local(place):
+        if runner == DATAFLOW and is_local(place):
             yield f"path: {place} is a local path: workers do not share one"
 
 
 def _secret_problems(reference: str, runner: str) -> Iterator[str]:
-    if runner == _DATAFLOW:  # workers have neither our environment nor our files
+    if runner == DATAFLOW:  # workers have neither our environment nor our files
         if not reference.startswith("gcp-secret:"):
             yield f"{reference}: on DataflowRunner a secret is gcp-secret:projects/P/secrets/S/versions/V"
         return

@@ -30,6 +30,7 @@ class Breaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._trips: dict[str, _Trip] = {}
+        self._accepted: set[str] = set()
 
     def is_open(self, lane: str) -> bool:
         """Whether the lane is to be left alone now."""
@@ -52,7 +53,14 @@ class Breaker:
             self._trips[lane] = _Trip(now + max(seconds, asked), seconds)
 
     def succeed(self, lane: str) -> None:
-        """Close the lane."""
+        """Close the lane: its partner has taken something."""
+        self._accepted.add(lane)
         if lane in self._trips:
             with self._lock:
                 self._trips.pop(lane, None)
+
+    def take_accepted(self, lane: str) -> bool:
+        """Whether the partner has taken something since this was last asked."""
+        accepted = lane in self._accepted
+        self._accepted.discard(lane)
+        return accepted

@@ -233,6 +233,8 @@ def _limit_problems(settings: Connector, sink: Sink[Any]) -> Iterator[Problem]:
         found = getattr(settings, name)
         if found is not None and found > most:
             yield Problem(settings.name, name, f"found {found}, at most {most} is allowed")
+    if settings.rate_limit is not None and sink.rate_unit is None:
+        yield Problem(settings.name, "rate_limit", f"{settings.kind} has no rate to limit")
     for name, longest in (("timeout", MAX_TIMEOUT_SECONDS), ("batch_window", MAX_WINDOW_SECONDS)):
         seconds = getattr(settings, name)
         if seconds is not None and not 0 < seconds <= longest:

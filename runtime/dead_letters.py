@@ -1,17 +1,43 @@
-"""Writing dead letters: Avro files that any Avro tool reads."""
+"""Dead letters in files: Avro that any Avro tool reads, below a folder for each day."""
 
+import datetime
 import hashlib
 import io
+import struct
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import fastavro
 import msgspec
+from fastavro.read import SchemaResolutionError
+from fastavro.schema import SchemaParseException
 
-from runtime.storage import join, write_whole
+from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 
 _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
+_DAMAGE = (
+    *(ValueError, EOFError, LookupError, TypeError, OverflowError),
+    *(zlib.error, struct.error, SchemaParseException, SchemaResolutionError),
+)
+"""What fastavro raises for a file that is cut off, or not what its name says."""
+
+
+class DamagedLetters(Exception):
+    """A file of dead letters that cannot be read to its end; what came before was read."""
+
+
+class Letter(NamedTuple):
+    """What a replay needs to know of a dead letter."""
+
+    letter_id: str
+    event: bytes
+    connector: str
+    reason: str
+    replays: int
+    buried_ms: int
 
 
 def write_letters(folder: str, letters: Sequence[DeadLetter]) -> str:
@@ -29,3 +55,46 @@ def write_letters(folder: str, letters: Sequence[DeadLetter]) -> str:
     uri = join(folder, f"date={day}", f"{name}.avro")
     write_whole(uri, content.getvalue())
     return uri
+
+
+def letter_files(root: str) -> Iterator[str]:
+    """The Avro files of dead letters, by day; what else lies below `root` is not looked at."""
+    for day in list_names(root):
+        if day.startswith("date="):
+            folder = join(root, day)
+            names = [name for name in list_names(folder) if name.endswith(".avro")]
+            yield from (join(folder, name) for name in names)
+
+
+def read_letters(uri: str) -> Iterator[Letter]:
+    """Yield the letters of a file.
+
+    Raises:
+        DamagedLetters: the rest of it cannot be read.
+        StorageError: none of it can.
+    """
+    content = io.BytesIO(read_file(uri))
+    try:
+        for record in fastavro.reader(content, reader_schema=_SCHEMA):
+            yield _letter_of(record)
+    except _DAMAGE as error:
+        said = str(error) or type(error).__name__
+        raise DamagedLetters(f"{uri} cannot be read to its end: {said}") from error
+
+
+def _letter_of(record: Any) -> Letter:
+    return Letter(
+        letter_id=record["letter_id"],
+        event=record["event"],
+        connector=record["connector"],
+        reason=record["reason"],
+        replays=record["replays"],
+        buried_ms=_milliseconds(record["buried_at"]),
+    )
+
+
+def _milliseconds(moment: datetime.datetime | int | None) -> int:
+    """A time as Avro libraries give it: a datetime, or a number where the logical type is lost."""
+    if isinstance(moment, datetime.datetime):
+        return round(moment.timestamp() * 1_000)
+    return moment or 0

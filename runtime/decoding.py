@@ -1,5 +1,6 @@
 """Decoding and routing pulls into the lanes of connectors: what DecodeAndRoute does, without Beam."""
 
+import sys
 import time
 import zlib
 from collections import Counter
@@ -20,8 +21,12 @@ MAX_GATHERED_BYTES = 48_000_000
 """What all lanes together may gather in memory before all of it moves on."""
 
 
+_Slot = tuple[str, int]
+"""A lane's key, and how often its events were replayed."""
+
+
 class _Gathering:
-    """The events of one lane so far."""
+    """The events of one lane so far, all of them replayed equally often."""
 
     __slots__ = ("events", "newest_ms", "oldest_ms", "size", "target_bytes", "tokens")
 
@@ -41,14 +46,16 @@ class Decoder:
         self._router = router
         self._receipts = receipts
         self._max_event_bytes = max_event_bytes
-        self._lanes: dict[str, _Gathering] = {}
+        self._lanes: dict[_Slot, _Gathering] = {}
         self._size = 0
         self._received = 0
         self._invalid: Counter[str] = Counter()
         self._offered: Counter[Plan] = Counter()
         self._filtered: Counter[tuple[str, Filtered]] = Counter()
+        self._addressed: Counter[str] = Counter()
+        self._returned: Counter[str] = Counter()
         self._readings: list[tuple[int, int]] = []
-        self._full: list[str] = []
+        self._full: list[_Slot] = []
 
     def decode(self, pull: Pull) -> Iterator[Letters | tuple[str, Batch]]:
         """Yield what of a pull is invalid, and the lanes that are full with it."""
@@ -59,16 +66,16 @@ class Decoder:
         letters = self._take(pull, tokens)
         if letters:
             yield Letters(VERSION, tokens.for_letters(), letters)
-        for key in self._full:
-            yield key, self._end(key)
+        for slot in self._full:
+            yield slot[0], self._end(slot)
         self._full.clear()
-        if self._size >= MAX_GATHERED_BYTES:
+        if pull.paced or self._size >= MAX_GATHERED_BYTES:
             yield from self.flush()
 
     def flush(self) -> Iterator[tuple[str, Batch]]:
         """Yield all that the lanes have gathered."""
-        for key in list(self._lanes):
-            yield key, self._end(key)
+        for slot in list(self._lanes):
+            yield slot[0], self._end(slot)
 
     def finish(self) -> None:
         """Say that all shares of the pulls are open: the outputs are the engine's now."""
@@ -86,24 +93,36 @@ class Decoder:
                 tally.of(connector).filtered[reason.value] += count
         for (connector, reason), count in self._filtered.items():
             tally.of(connector).filtered[reason.value] += count
+        for connector, count in self._addressed.items():
+            tally.of(connector).addressed += count
+        for connector, count in self._returned.items():
+            tally.of(connector).offered += count
         self._received = 0
         self._invalid = Counter()
         self._offered.clear()
         self._filtered.clear()
+        self._addressed.clear()
+        self._returned.clear()
         return tally
 
     def _take(self, pull: Pull, tokens: "_Tokens") -> list[DeadLetter]:
         hour = time.strftime("%Y-%m-%d-%H", time.gmtime(pull.oldest_ms / 1_000))
         letters: list[DeadLetter] = []
-        plan_of, offered, max_bytes = self._router.plan, self._offered, self._max_event_bytes
+        router, max_bytes = self._router, self._max_event_bytes
+        if pull.connector:  # its size was checked when it came
+            router, max_bytes = router.only(pull.connector), sys.maxsize
+            self._addressed[pull.connector] += len(pull.messages)
+        plan_of, offered = router.plan, self._offered
         for message in pull.messages:
             try:
                 header, event = decode_event(message, max_bytes)
             except InvalidEvent as error:
-                letters.append(_invalid_letter(message, error, pull))
-                self._invalid[error.reason] += 1
+                letters.append(self._bury(message, error.reason, error.detail, pull))
                 continue
             plan = plan_of(header.app_group_id, header.event_type)
+            if pull.connector and not plan.offered:
+                letters.append(self._bury(message, not_offered(router), "", pull))
+                continue
             offered[plan] += 1
             for route in plan.routes:
                 part = _place(route, header, plan.event_type, hour)
@@ -113,6 +132,24 @@ class Decoder:
                     self._add(route, part, header, event, pull, tokens)
         self._received += len(pull.messages)
         return letters
+
+    def _bury(self, message: bytes, reason: str, detail: str, pull: Pull) -> DeadLetter:
+        """What is for one connector alone counts as offered to it, though it goes nowhere."""
+        if pull.connector:
+            self._returned[pull.connector] += 1
+        else:
+            self._invalid[reason] += 1
+        return DeadLetter(
+            event=message,
+            stage="decode",
+            reason=reason,
+            detail=detail,
+            connector=pull.connector,
+            published_ms=pull.newest_ms,
+            first_failed_ms=now_ms(),
+            buried_ms=now_ms(),
+            replays=pull.replays,
+        )
 
     def _add(
         self,
@@ -125,9 +162,10 @@ class Decoder:
     ) -> None:
         shards = route.entry.settings.shards
         key = f"{route.connector}/{_shard(header, shards) if shards > 1 else 0}/{part}"
-        lane = self._lanes.get(key)
+        slot = key, pull.replays
+        lane = self._lanes.get(slot)
         if lane is None:
-            lane = self._lanes[key] = _Gathering(route.entry.sink.max_request_bytes)
+            lane = self._lanes[slot] = _Gathering(route.entry.sink.max_request_bytes)
         if not lane.events:
             lane.oldest_ms, lane.newest_ms = pull.oldest_ms, pull.newest_ms
         if pull.receipt and pull.receipt not in lane.tokens:
@@ -139,12 +177,13 @@ class Decoder:
         lane.size += len(event) + 1
         self._size += len(event) + 1
         if before < lane.target_bytes <= lane.size:
-            self._full.append(key)
+            self._full.append(slot)
 
-    def _end(self, key: str) -> Batch:
-        lane = self._lanes.pop(key)
+    def _end(self, slot: _Slot) -> Batch:
+        lane = self._lanes.pop(slot)
         self._size -= lane.size
-        return make_batch(lane.events, lane.oldest_ms, lane.newest_ms, list(lane.tokens.values()))
+        tokens = list(lane.tokens.values())
+        return make_batch(lane.events, lane.oldest_ms, lane.newest_ms, tokens, slot[1])
 
 
 class _Tokens:
@@ -166,6 +205,22 @@ class _Tokens:
         return [self.next()] if self._receipt else []
 
 
+def not_offered(only: Router) -> str:
+    """Why the one connector that a router knows is not offered an event."""
+    return "other_app_group" if only.config.connectors else "connector_removed"
+
+
+def left_out(only: Router, header: EventHeader) -> str | None:
+    """Why the one connector that a router knows would not take an event today, if it would not."""
+    plan = only.plan(header.app_group_id, header.event_type)
+    if not plan.offered:
+        return not_offered(only)
+    for reason in plan.filtered.values():
+        return reason.value
+    part = _place(plan.routes[0], header, plan.event_type, hour="")
+    return part.value if isinstance(part, Filtered) else None
+
+
 def _place(route: Route, header: EventHeader, event_type: str, hour: str) -> str | Filtered:
     if route.app_ids is not None and header.app_id not in route.app_ids:
         return Filtered.APP_ID
@@ -180,15 +235,3 @@ def _shard(header: EventHeader, shards: int) -> int:
     """By user where there is one, so that a user's events stay in order and together."""
     user = header.user.external_user_id if header.user else None
     return zlib.crc32((user or header.id).encode()) % shards
-
-
-def _invalid_letter(message: bytes, error: InvalidEvent, pull: Pull) -> DeadLetter:
-    return DeadLetter(
-        event=message,
-        stage="decode",
-        reason=error.reason,
-        detail=error.detail,
-        published_ms=pull.newest_ms,
-        first_failed_ms=now_ms(),
-        buried_ms=now_ms(),
-    )

@@ -10,16 +10,19 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from typing_extensions import assert_never
 
 from runtime.answers import retry_after_seconds, sanitise, spelled_out
 from runtime.breaker import Breaker
+from runtime.clock import now_ms
 from runtime.connectors import ConnectorEntry
+from runtime.hold import Blame
 from runtime.ledger import ConnectorTally
 from runtime.pool import LanePool
 from runtime.secrets import SecretError, SecretStore
+from runtime.suspensions import Suspensions
 from schemas.dead_letter import Stage
 from schemas.lane import Lane, hold_lane
 from schemas.secret import Secrets
@@ -45,6 +48,9 @@ class Undelivered:
     status: int | None = None
     answer: str = ""
     attempts: int = 0
+    blame: Blame = "none"
+    retry_at_ms: int = 0
+    """When the partner asked to be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +78,56 @@ class Outcome:
 class Deliverer:
     """Starts deliveries; one a process."""
 
-    def __init__(self, pool: LanePool, secrets: SecretStore, send: Send) -> None:
+    def __init__(
+        self,
+        pool: LanePool,
+        secrets: SecretStore,
+        send: Send,
+        suspensions: Suspensions | None = None,
+    ) -> None:
         self.pool = pool
         self.secrets = secrets
         self.send = send
         self.breaker = Breaker()
+        self._suspensions = suspensions
 
     def start(
-        self, lane: Lane, entry: ConnectorEntry | None, events: Sequence[bytes]
+        self,
+        lane: Lane,
+        entry: ConnectorEntry | None,
+        events: Sequence[bytes],
+        hold_reason: str = "",
     ) -> "Delivery":
-        """Begin to deliver a batch; `entry` is None where the connector is no more."""
+        """Begin to deliver a batch; `entry` is None where the connector is no more.
+
+        With a `hold_reason` nothing is sent: that is why its events come back undelivered.
+        """
         delivery = Delivery(self, lane, entry)
+        delivery.begin(events, hold_reason)
+        return delivery
+
+    def release(
+        self, lane: Lane, entry: ConnectorEntry, events: Sequence[bytes], tries: int = QUICK_TRIES
+    ) -> "Delivery":
+        """Begin to deliver what was held, though its lane may be left alone otherwise."""
+        delivery = Delivery(self, lane, entry, released=True, tries=tries)
         delivery.begin(events)
         return delivery
+
+    def bury(
+        self, lane: Lane, entry: ConnectorEntry | None, events: Sequence[bytes], reason: str
+    ) -> "Delivery":
+        """A delivery that has ended: all of its events are given up."""
+        delivery = Delivery(self, lane, entry)
+        delivery.give_up(events, reason)
+        return delivery
+
+    def leaves_alone(self, held_lane: str) -> bool:
+        """Whether nothing but probes and releases is sent on the lane now."""
+        if self.breaker.is_open(held_lane):
+            return True
+        suspensions = self._suspensions
+        return suspensions is not None and suspensions.state_of(held_lane) == "suspended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +142,17 @@ class _Try:
 class Delivery:
     """One batch on its way; `wait` for its `outcome`."""
 
-    def __init__(self, deliverer: Deliverer, lane: Lane, entry: ConnectorEntry | None) -> None:
+    def __init__(
+        self,
+        deliverer: Deliverer,
+        lane: Lane,
+        entry: ConnectorEntry | None,
+        released: bool = False,
+        tries: int = QUICK_TRIES,
+    ) -> None:
         self.lane = lane
+        self._released = released
+        self._tries = tries
         self.outcome = Outcome()
         self.started = time.monotonic()
         self._deliverer = deliverer
@@ -124,15 +176,14 @@ class Delivery:
         """Wait until the outcome is whole; False when time is up before."""
         return self._done.wait(timeout_seconds)
 
-    def begin(self, events: Sequence[bytes]) -> None:
-        entry = self._entry
-        if entry is None:
-            self._finish_with(Undelivered(events, "connector_removed"))
-        elif entry.settings.paused or not entry.settings.enabled:
-            reason = "paused" if entry.settings.enabled else "disabled"
-            self._finish_with(Undelivered(events, reason))
-        elif self._deliverer.breaker.is_open(self._hold_lane):
+    def begin(self, events: Sequence[bytes], hold_reason: str = "") -> None:
+        entry, obstacle = self._entry, obstacle_of(self._entry)
+        if entry is None or obstacle is not None:
+            self._finish_with(Undelivered(events, obstacle or "", blame="lane"))
+        elif self._is_left_alone():
             self._finish_with(Undelivered(events, "suspended"))
+        elif hold_reason:
+            self._finish_with(Undelivered(events, hold_reason))
         else:
             self._pending = 1  # the packing; what it queues is added before it ends
             if self._deliverer.secrets.at_hand(entry.sink.references(self.lane.part)):
@@ -140,13 +191,20 @@ class Delivery:
             else:  # reading a secret may take its time, which is not the caller's
                 self._submit(entry, lambda: self._pack_and_send(entry, events))
 
+    def give_up(self, events: Sequence[bytes], reason: str) -> None:
+        self.outcome.given_up.extend(GivenUp(event, "deliver", reason, "") for event in events)
+        self._done.set()
+
+    def _is_left_alone(self) -> bool:
+        return not self._released and self._deliverer.leaves_alone(self._hold_lane)
+
     def _pack_and_send(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
         """Read the secrets and pack."""
         references = entry.sink.references(self.lane.part)
         try:
             self._secrets = self._deliverer.secrets.resolve(references)
         except SecretError as error:
-            self._finish_with(Undelivered(events, "secret", answer=str(error)))
+            self._finish_with(Undelivered(events, "secret", answer=str(error), blame="lane"))
             return
         except Exception as error:  # noqa: BLE001 - nobody would end the delivery
             self._mistake(entry, events, 0, error)
@@ -187,7 +245,7 @@ class Delivery:
     def _attempt_or_keep(self, entry: ConnectorEntry, this: _Try) -> None:
         if self._suspended is not None:  # the same key would be refused again
             self._keep(this.request, self._suspended, this.number - 1)
-        elif self._deliverer.breaker.is_open(self._hold_lane):
+        elif self._is_left_alone():
             why = Undelivered(this.request.events, "suspended")
             self._keep(this.request, why, this.number - 1)
         else:
@@ -216,7 +274,7 @@ class Delivery:
         _logger.error("connector %s: a mistake in its sink: %s", entry.settings.name, said)
         with self._lock:
             self.outcome.undelivered.append(
-                Undelivered(events, "sink_error", answer=said, attempts=attempts)
+                Undelivered(events, "sink_error", answer=said, attempts=attempts, blame="try")
             )
 
     def _act(
@@ -234,6 +292,7 @@ class Delivery:
             case Verdict.RETRY:
                 self._retry(entry, tried, undelivered, retry_after)
             case Verdict.SUSPEND:
+                undelivered = replace(undelivered, blame="lane")
                 self._suspended = undelivered
                 self._deliverer.breaker.trip(self._hold_lane)
                 self._deliverer.secrets.doubt(entry.sink.references(self.lane.part))
@@ -264,9 +323,11 @@ class Delivery:
         if retry_after is not None:
             delay = max(delay, retry_after)
         spent = time.monotonic() - tried.first_at
-        if tried.number >= QUICK_TRIES or spent + delay > QUICK_SECONDS:
+        if tried.number >= self._tries or spent + delay > QUICK_SECONDS:
             self._deliverer.breaker.trip(self._hold_lane, retry_after or 0)
-            self._keep(tried.request, undelivered, tried.number)
+            retry_at_ms = now_ms() + int((retry_after or 0) * 1_000)
+            why = replace(undelivered, blame="try", retry_at_ms=retry_at_ms)
+            self._keep(tried.request, why, tried.number)
             return
         with self._lock:
             self._pending += 1
@@ -298,9 +359,7 @@ class Delivery:
 
     def _keep(self, request: Request, why: Undelivered, attempts: int) -> None:
         with self._lock:
-            self.outcome.undelivered.append(
-                Undelivered(request.events, why.reason, why.status, why.answer, attempts)
-            )
+            self.outcome.undelivered.append(replace(why, events=request.events, attempts=attempts))
 
     def _said(self, answer: Answer, request: Request) -> str:
         return sanitise(answer, [*self._secrets.values(), *spelled_out(request)])
@@ -324,14 +383,17 @@ class Delivery:
                 self.outcome.given_up.append(_buried(rejected, "rejected"))
             else:
                 self.outcome.undelivered.append(
-                    Undelivered(
-                        rejected.events,
-                        "rejected",
-                        rejected.status,
-                        rejected.answer,
-                        rejected.attempts,
-                    )
+                    replace(rejected, reason="rejected", blame="events")
                 )
+
+
+def obstacle_of(entry: ConnectorEntry | None) -> str | None:
+    """Why a connector takes nothing though nothing fails; None where it does."""
+    if entry is None:
+        return "connector_removed"
+    if not entry.settings.enabled:
+        return "disabled"
+    return "paused" if entry.settings.paused else None
 
 
 def reason_of(answer: Answer) -> str:

@@ -1,22 +1,34 @@
 """The hold: events that could not be delivered, kept in files until they can. The directory is the queue.
 
-Below the hold's root lies `queue/<lane>/<oldest publish time, ms>-<hash of content>`: objects that
-are written whole or not at all, never overwritten with other bytes, and removed when what they hold
-was delivered or buried. A missing object is a delivered one, so writing one twice can double events
-but never lose any. An object is text: for each batch one line of JSON about it, then its events.
+Below the hold's root lies `queue/<lane>/<oldest>-<newest>-<count>-<hash>`: objects named by the
+publish times of their events (ms), their number, and the hash of their content, so that a listing
+tells order, depth and deadline. They are written whole or not at all, never overwritten with other
+bytes, and removed when what they hold was delivered or buried. A missing object is a delivered one,
+so writing one twice can double events but never lose any. An object is text: for each batch one line
+of JSON about it, then its events.
 """
 
 import hashlib
+import logging
+import re
+import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from runtime.storage import join, list_names, read_file, remove_file, write_whole
+from runtime.storage import join, list_files, list_names, read_file, remove_file, write_whole
 
 MAX_OBJECT_BYTES = 8_000_000
+MAX_OBJECT_SPAN_MS = 300_000
+"""An object goes by its newest event, so its oldest must not be much older."""
+
+Blame = Literal["lane", "try", "events", "none"]
+"""What an undelivered batch says: of the lane (the key is refused), of one try (a network fails), of
+its events (nothing of them was accepted), or nothing, for it was not tried."""
+
+_logger = logging.getLogger(__name__)
 
 
 class _About(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +42,9 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     status: int | None = None
     answer: str = ""
+    blame: Blame = "none"
+    retry_at_ms: int = 0
+    """When the partner asked to be tried again."""
     replays: int = 0
 
 
@@ -54,11 +69,53 @@ class ForeignObject(Exception):
     """An object in the queue that is not whole, or not ours."""
 
 
-@dataclass(frozen=True)
-class HoldQueue:
-    """The queues of all lanes below one storage URI."""
+class HeldName(NamedTuple):
+    """What an object's name says of it; times in ms since the epoch."""
 
-    root: str
+    oldest_ms: int
+    newest_ms: int
+    events: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.oldest_ms:013d}-{self.newest_ms:013d}-{self.events}-{self.digest}"
+
+    @classmethod
+    def parse(cls, name: str) -> "HeldName | None":
+        """None for a name that is not one of ours."""
+        found = _NAME.fullmatch(name)
+        if found is None:
+            return None
+        oldest, newest, count, digest = found.groups()
+        return cls(int(oldest), int(newest), int(count), digest)
+
+
+class HeldFile(NamedTuple):
+    """An object as the listing of its queue shows it."""
+
+    name: str
+    size: int
+
+    @property
+    def known(self) -> HeldName | None:
+        """None where the name is not one of ours."""
+        return HeldName.parse(self.name)
+
+
+_NAME = re.compile(r"(\d{13,})-(\d{13,})-(\d+)-([0-9a-f]{32})")
+
+
+class HoldQueue:
+    """The queues of all lanes below one storage URI; one a process.
+
+    It remembers which objects this process wrote, for those were counted as held, and others are
+    counted as adopted when they are dealt with.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._lock = threading.Lock()
+        self._own: set[tuple[str, str]] = set()
 
     def lanes(self) -> list[str]:
         """The lanes that have something held or once had."""
@@ -68,6 +125,14 @@ class HoldQueue:
         """The names of a lane's objects, oldest first."""
         return list_names(self._folder(lane))
 
+    def files(self, lane: str) -> list[HeldFile]:
+        """A lane's objects with their sizes, oldest first.
+
+        Raises:
+            StorageError: the queue cannot be listed.
+        """
+        return [HeldFile(file.name, file.size) for file in list_files(self._folder(lane))]
+
     def put(self, lane: str, batches: Sequence[HeldBatch]) -> str:
         """Write an object and return its name.
 
@@ -75,9 +140,22 @@ class HoldQueue:
             StorageError: it could not be written; the events are still the caller's.
         """
         content = _encode(batches)
-        name = _name(min(batch.oldest_ms for batch in batches), content)
+        name = str(
+            HeldName(
+                min(batch.oldest_ms for batch in batches),
+                max(batch.newest_ms for batch in batches),
+                sum(len(batch.events) for batch in batches),
+                _digest(content),
+            )
+        )
+        with self._lock:  # before anybody can see the object
+            self._own.add((lane, name))
         write_whole(join(self._folder(lane), name), content)
         return name
+
+    def owned(self, lane: str, name: str) -> bool:
+        """Whether this process wrote the object."""
+        return (lane, name) in self._own
 
     def read(self, lane: str, name: str) -> list[HeldBatch]:
         """What an object holds.
@@ -87,7 +165,8 @@ class HoldQueue:
             StorageError: it could not be read.
         """
         content = read_file(join(self._folder(lane), name))
-        if not name.endswith(_digest(content)):
+        known = HeldName.parse(name)
+        if known is None or known.digest != _digest(content):
             raise ForeignObject(f"the object {name} of lane {lane} is not whole, or not ours")
         try:
             return list(_decode(content))
@@ -97,17 +176,35 @@ class HoldQueue:
     def remove(self, lane: str, name: str) -> None:
         """Say that all that an object holds was delivered, buried or put again."""
         remove_file(join(self._folder(lane), name))
+        with self._lock:
+            self._own.discard((lane, name))
+
+    def set_aside(self, lane: str, name: str, why: str) -> None:
+        """Move an object that cannot be read out of the queue, to `set-aside/<lane>/`.
+
+        Raises:
+            StorageError: it could not be moved; it stays in the queue.
+        """
+        uri = join(self._folder(lane), name)
+        aside = join(self.root, "set-aside", _quote(lane), name)
+        write_whole(aside, read_file(uri))
+        remove_file(uri)
+        _logger.error("set aside as %s: %s", aside, why)
 
     def _folder(self, lane: str) -> str:
-        return join(self.root, "queue", urllib.parse.quote(lane, safe="+"))
+        return join(self.root, "queue", _quote(lane))
 
 
 def gather(batches: Iterable[HeldBatch]) -> Iterator[list[HeldBatch]]:
-    """Group batches into objects of at most `MAX_OBJECT_BYTES`, or of one batch that is larger."""
+    """Group batches into objects of at most `MAX_OBJECT_BYTES`, or of one batch that is larger.
+
+    Oldest first, and batches that were published far apart apart.
+    """
     group: list[HeldBatch] = []
     size = 0
-    for batch in batches:
-        if group and size + batch.size > MAX_OBJECT_BYTES:
+    for batch in sorted(batches, key=lambda batch: batch.oldest_ms):
+        is_far = bool(group) and batch.newest_ms - group[0].oldest_ms > MAX_OBJECT_SPAN_MS
+        if group and (is_far or size + batch.size > MAX_OBJECT_BYTES):
             yield group
             group, size = [], 0
         group.append(batch)
@@ -116,8 +213,8 @@ def gather(batches: Iterable[HeldBatch]) -> Iterator[list[HeldBatch]]:
         yield group
 
 
-def _name(oldest_ms: int, content: bytes) -> str:
-    return f"{oldest_ms:013d}-{_digest(content)}"
+def _quote(lane: str) -> str:
+    return urllib.parse.quote(lane, safe="+")
 
 
 def _digest(content: bytes) -> str:

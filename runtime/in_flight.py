@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from runtime.clock import now_ms
 from runtime.connectors import Config
+from runtime.deadline import Deadlines, expired
 from runtime.delivery import Deliverer, Delivery
 from runtime.keeping import (
     VERSION,
@@ -83,19 +84,24 @@ class Landed:
     """Shares that are settled by the delivery itself."""
 
 
-def take_off(deliverer: Deliverer, config: Config, key: str, encoded: bytes) -> Flight:
-    """Start to deliver an encoded batch of the lane `key`."""
+def take_off(
+    deliverer: Deliverer,
+    deadlines: Deadlines,
+    config: Config,
+    key: str,
+    encoded: bytes,
+    now: int,
+) -> Flight:
+    """Start to deliver an encoded batch of the lane `key`, or to bury it if it comes too late."""
     lane = Lane.of(key)
     batch = decode_batch(encoded)
     entry = config.connectors.get(lane.connector)
     part = entry.sink.hold_part(lane.part) if entry else ""
-    return Flight(
-        lane,
-        batch,
-        deliverer.start(lane, entry, batch.events),
-        hold_lane(lane.connector, part),
-        config.version,
-    )
+    if deadlines.refuses(entry, batch.newest_ms, now):
+        delivery = deliverer.bury(lane, entry, batch.events, expired(entry))
+    else:
+        delivery = deliverer.start(lane, entry, batch.events, batch.hold_reason)
+    return Flight(lane, batch, delivery, hold_lane(lane.connector, part), config.version)
 
 
 class InFlight:

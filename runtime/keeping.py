@@ -64,6 +64,8 @@ def held_batches(life: Life, undelivered: Sequence[Undelivered]) -> list[HeldBat
             attempts=life.attempts + part.attempts,
             status=part.status,
             answer=part.answer,
+            blame=part.blame,
+            retry_at_ms=part.retry_at_ms,
             replays=life.replays,
             events=part.events,
         )

@@ -17,6 +17,9 @@ class ConnectorTally:
     """Counts of one connector's events and requests."""
 
     offered: int = 0
+    """Valid events of its app groups; what is replayed to it counts whatever it is."""
+    addressed: int = 0
+    """Those of the messages read that were for this connector alone, which a replay's are."""
     adopted: int = 0
     delivered: int = 0
     held: int = 0
@@ -43,6 +46,7 @@ class ConnectorTally:
 
     def add(self, other: "ConnectorTally") -> None:
         self.offered += other.offered
+        self.addressed += other.addressed
         self.adopted += other.adopted
         self.delivered += other.delivered
         self.held += other.held

@@ -48,9 +48,17 @@ class Receipts:
     @property
     def is_pressed(self) -> bool:
         """Whether so much is outstanding that lanes must not wait for their batch window."""
+        return self._is_over(2)
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether so much is outstanding that what only waits for the hold must go there now."""
+        return self._is_over(4)
+
+    def _is_over(self, divisor: int) -> bool:
         return (
-            self._messages > MAX_OUTSTANDING_MESSAGES // 2
-            or self._bytes > MAX_OUTSTANDING_BYTES // 2
+            self._messages > MAX_OUTSTANDING_MESSAGES // divisor
+            or self._bytes > MAX_OUTSTANDING_BYTES // divisor
         )
 
     def issue(self, messages: int, size: int, acknowledge: Acknowledge) -> int:

@@ -1,119 +1,84 @@
 """Releasing what is held, in a bounded run: every lane is tried at once, oldest first."""
 
 import logging
-from dataclasses import dataclass, field
 
-import msgspec
-
-from runtime.clock import now_ms
-from runtime.connectors import Config, ConnectorEntry
-from runtime.dead_letters import write_letters
-from runtime.delivery import Delivery
-from runtime.hold import ForeignObject, HeldBatch
-from runtime.keeping import Life, held_batches, letters_of
+from runtime.held_object import HeldObject
+from runtime.hold import ForeignObject, HeldName
 from runtime.ledger import Tally
 from runtime.storage import StorageError
+from runtime.watch import MAX_REJECTED, Failure
 from runtime.worker import Worker
-from schemas.dead_letter import DeadLetter
-from schemas.event import app_group_of
-from schemas.lane import Lane, connector_of
+from schemas.lane import connector_of
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass
-class _Left:
-    """What is left of an object after a try."""
-
-    held: list[HeldBatch] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
-
-
-def release_lane(worker: Worker, held_lane: str) -> Tally:
+def release_lane(worker: Worker, lane: str) -> Tally:
     """Try to deliver all that a lane of the hold has; returns what became of it.
 
     What is delivered is removed from the hold, what is given up is buried first, and of an object
-    that is delivered in part the rest is written before the whole is removed.
+    that is delivered in part the rest is written before the whole is removed. When the partner
+    fails, the rest of the queue stays as it is, but for what is past its deadline.
     """
-    config = worker.config.current()
-    tally = Tally()
-    for name in _objects(worker, held_lane):
+    release = _Release(worker, lane)
+    for name in _objects(worker, lane):
         try:
-            _release_object(worker, config, held_lane, name, tally)
+            release.take(name)
         except ForeignObject as error:
-            _logger.error("left alone: %s", error)
+            _set_aside(worker, lane, name, error)
         except StorageError as error:
-            _logger.error("lane %s: %s stays held: %s", held_lane, name, error)
-    return tally
+            _logger.error("lane %s: %s stays held: %s", lane, name, error)
+    return release.tally
 
 
-def _release_object(
-    worker: Worker, config: Config, held_lane: str, name: str, tally: Tally
-) -> None:
-    batches = worker.hold.read(held_lane, name)
-    tried = Tally()
-    left = _deliver(worker, config, connector_of(held_lane), batches, tried)
-    if left.letters:
-        write_letters(worker.settings.dead_letters, left.letters)
-    kept = worker.hold.put(held_lane, left.held) if left.held else None
-    if kept != name:  # the same content has the same name: nothing changed, nothing goes
-        worker.hold.remove(held_lane, name)
-    tally.add(tried)
+class _Release:
+    """A lane that is being released."""
+
+    def __init__(self, worker: Worker, lane: str) -> None:
+        self.tally = Tally()
+        self._worker = worker
+        self._lane = lane
+        self._failure: Failure | None = None
+        self._rejected = 0
+
+    def take(self, name: str) -> None:
+        if self._failure is None:
+            self._send(HeldObject(self._worker, self._lane, name))
+        elif self._is_late(name):
+            self._close(HeldObject(self._worker, self._lane, name))
+        else:
+            self._leave(name)
+
+    def _send(self, held: HeldObject) -> None:
+        failure = held.send(held.next_portion(_ALL))
+        if held.accepted:
+            self._rejected = 0
+        self._rejected += held.bury_rejected(MAX_REJECTED - self._rejected)
+        if failure is not None and failure.blame in ("lane", "try"):
+            self._failure = failure
+        self._close(held)
+
+    def _close(self, held: HeldObject) -> None:
+        if self._failure is not None:
+            held.bury_expired(self._worker.now_ms())
+        held.write_letters()
+        self.tally.add(held.close())
+
+    def _is_late(self, name: str) -> bool:
+        known = HeldName.parse(name)
+        entry = self._worker.config.current().connectors.get(connector_of(self._lane))
+        deadline = self._worker.deadlines.of(entry, known.newest_ms) if known else 0
+        return deadline <= self._worker.now_ms()
+
+    def _leave(self, name: str) -> None:
+        known = HeldName.parse(name)
+        if known is not None and not self._worker.hold.owned(self._lane, name):
+            counts = self.tally.of(connector_of(self._lane))
+            counts.adopted += known.events
+            counts.held += known.events
 
 
-def _deliver(
-    worker: Worker, config: Config, connector: str, batches: list[HeldBatch], tally: Tally
-) -> _Left:
-    entry = config.connectors.get(connector)
-    counts = tally.of(connector)
-    counts.adopted += sum(len(batch.events) for batch in batches)
-    left = _Left()
-    started: list[tuple[HeldBatch, Delivery]] = []
-    for batch in batches:
-        theirs, others = _by_tenant(entry, batch)
-        if others.events:
-            left.held.append(others)
-        if theirs.events:
-            lane = Lane(connector, batch.part)
-            started.append((batch, worker.deliverer.start(lane, entry, theirs.events)))
-    for batch, delivery in started:
-        delivery.wait()
-        life = _life(batch, delivery.lane, config)
-        left.held += held_batches(life, delivery.outcome.undelivered)
-        left.letters += letters_of(life, delivery.outcome.given_up)
-        counts.add(delivery.outcome.tally)
-    counts.held += sum(len(part.events) for part in left.held)
-    counts.dead.update(letter.reason for letter in left.letters)
-    return left
-
-
-def _by_tenant(entry: ConnectorEntry | None, batch: HeldBatch) -> tuple[HeldBatch, HeldBatch]:
-    """The events of app groups that the connector names today, and the others: not its to send."""
-    groups = entry.settings.app_group_ids if entry else None
-    theirs: list[bytes] = []
-    others: list[bytes] = []
-    for event in batch.events:
-        is_theirs = groups is None or app_group_of(event) in groups
-        (theirs if is_theirs else others).append(event)
-    return (
-        msgspec.structs.replace(batch, events=theirs),
-        msgspec.structs.replace(batch, events=others, reason="other_app_group"),
-    )
-
-
-def _life(batch: HeldBatch, lane: Lane, config: Config) -> Life:
-    return Life(
-        lane=lane.key,
-        connector=lane.connector,
-        part=lane.part,
-        oldest_ms=batch.oldest_ms,
-        newest_ms=batch.newest_ms,
-        now_ms=now_ms(),
-        config_version=config.version,
-        first_failed_ms=batch.first_failed_ms,
-        attempts=batch.attempts,
-        replays=batch.replays,
-    )
+_ALL = 1 << 62
 
 
 def held_lanes(worker: Worker) -> list[str]:
@@ -121,10 +86,17 @@ def held_lanes(worker: Worker) -> list[str]:
     return [lane for lane in worker.hold.lanes() if _objects(worker, lane)]
 
 
-def _objects(worker: Worker, held_lane: str) -> list[str]:
+def _set_aside(worker: Worker, lane: str, name: str, error: ForeignObject) -> None:
+    try:
+        worker.hold.set_aside(lane, name, str(error))
+    except StorageError as failure:
+        _logger.error("left alone: %s; it cannot be set aside: %s", error, failure)
+
+
+def _objects(worker: Worker, lane: str) -> list[str]:
     """A lane's objects; a lane that cannot be read must not stop the others."""
     try:
-        return worker.hold.objects(held_lane)
+        return worker.hold.objects(lane)
     except StorageError as error:
-        _logger.error("lane %s stays held: %s", held_lane, error)
+        _logger.error("lane %s stays held: %s", lane, error)
         return []

@@ -31,10 +31,16 @@ def make_report(tally: Tally, config: Config, first: Config, started: float, run
         connectors=connectors,
         balanced=all(report.balanced for report in connectors.values())
         and all(
-            tally.received == invalid + connectors[name].offered
+            _received_for(name, tally) == invalid + connectors[name].offered
             for name in _of_all_app_groups(config) & _of_all_app_groups(first)
         ),
     )
+
+
+def _received_for(name: str, tally: Tally) -> int:
+    """The messages that were read, without those that were for another connector alone."""
+    addressed = {other: counts.addressed for other, counts in tally.connectors.items()}
+    return tally.received - sum(addressed.values()) + addressed.get(name, 0)
 
 
 def _of_all_app_groups(config: Config) -> set[str]:

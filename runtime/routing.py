@@ -53,6 +53,16 @@ class Router:
             for group in dict.fromkeys(groups or ()):
                 self._by_group.setdefault(group, []).append(entry)
         self._plans: dict[tuple[str | None, str], Plan] = {}
+        self._only: dict[str, Router] = {}
+
+    def only(self, connector: str) -> "Router":
+        """A router that knows this one connector, or none where it is no more."""
+        found = self._only.get(connector)
+        if found is None:
+            entry = self.config.connectors.get(connector)
+            known = {connector: entry} if entry else {}
+            found = self._only[connector] = Router(Config(self.config.version, known))
+        return found
 
     def plan(self, app_group: str | None, event_type: str) -> Plan:
         """The plan for an app group (or none) and an event type as it is spelled in the event."""

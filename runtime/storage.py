@@ -2,20 +2,26 @@
 
 import asyncio
 import contextlib
+import importlib
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Literal, NamedTuple
 
 import fsspec
-import msgspec
 from aiohttp import ClientError
 from gcsfs.retry import HttpError
 from google.auth.exceptions import GoogleAuthError
-from google.oauth2 import service_account
+
+from runtime import object_stores
 
 Fault = Literal["permission", "missing", "storage"]
+
+LEFTOVER_SECONDS = 3_600.0
+"""How old a file must be that is still being written, for us to be sure that its writer is dead."""
 
 
 class StorageError(Exception):
@@ -25,6 +31,14 @@ class StorageError(Exception):
         super().__init__(f"{fault}: {detail}")
         self.fault: Fault = fault
         self.detail = detail
+
+
+class StoredFile(NamedTuple):
+    """What a listing says of a file."""
+
+    name: str
+    size: int
+    modified_ms: int
 
 
 def is_local(uri: str) -> bool:
@@ -57,7 +71,7 @@ def read_file(uri: str, credentials: str | None = None) -> bytes:
     with _faults(uri):
         if is_local(uri):
             return _local(uri).read_bytes()
-        return bytes(_filesystem(uri, credentials).cat_file(uri))
+        return object_stores.read(uri, credentials)
 
 
 def write_whole(uri: str, content: bytes, credentials: str | None = None) -> None:
@@ -68,9 +82,28 @@ def write_whole(uri: str, content: bytes, credentials: str | None = None) -> Non
     """
     with _faults(uri):
         if is_local(uri):
-            _write_local(_local(uri), content)
+            with _writing_local(_local(uri)) as file:
+                file.write(content)
         else:
-            _filesystem(uri, credentials).pipe_file(uri, content)
+            object_stores.write(uri, content, credentials)
+
+
+@contextlib.contextmanager
+def writing_whole(uri: str) -> Iterator[IO[bytes]]:
+    """A file to write to, however large, that is made visible at `uri` when all went well.
+
+    Raises:
+        StorageError: it could not be written; nothing is visible then.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_faults(uri))
+        if is_local(uri):
+            yield stack.enter_context(_writing_local(_local(uri)))
+            return
+        file = stack.enter_context(tempfile.NamedTemporaryFile())
+        yield file
+        file.flush()
+        object_stores.upload(uri, file.name)
 
 
 def remove_file(uri: str) -> None:
@@ -80,21 +113,56 @@ def remove_file(uri: str) -> None:
             _local(uri).unlink(missing_ok=True)
             return
         with contextlib.suppress(FileNotFoundError):
-            _filesystem(uri).rm_file(uri)
+            object_stores.remove(uri)
 
 
 def list_names(uri: str) -> list[str]:
-    """The names in a folder, sorted; none where the folder is not there."""
+    """The names in a folder, sorted; none where the folder is not there.
+
+    Raises:
+        StorageError: it could not be listed, or its bucket is not there.
+    """
     with _faults(uri):
-        try:
-            if is_local(uri):
-                return sorted(
-                    path.name for path in _local(uri).iterdir() if not _is_temporary(path.name)
-                )
-            found = _filesystem(uri).ls(uri, detail=False, refresh=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+        found = _local_names(_local(uri)) if is_local(uri) else object_stores.entries(uri)
+        return sorted(name for name in found if not _is_temporary(name))
+
+
+def list_files(uri: str) -> list[StoredFile]:
+    """The files in a folder, not its folders, sorted by name; none where the folder is not there.
+
+    Raises:
+        StorageError: it could not be listed, or its bucket is not there.
+    """
+    with _faults(uri):
+        if is_local(uri):
+            found = list(_local_files(_local(uri)))
+        else:
+            found = [
+                StoredFile(name, entry["size"], object_stores.modified_ms(entry))
+                for name, entry in object_stores.entries(uri).items()
+                if entry["type"] == "file"
+            ]
+        return sorted(file for file in found if not _is_temporary(file.name))
+
+
+def _optional_error(module: str, name: str) -> tuple[type[Exception], ...]:
+    """The error class of a library that need not be installed."""
+    try:
+        return (getattr(importlib.import_module(module), name),)
+    except ImportError:
+        return ()
+
+
+_NO_CREDENTIALS = _optional_error("botocore.exceptions", "NoCredentialsError")
+_LIBRARY_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    HttpError,
+    GoogleAuthError,
+    ClientError,
+    asyncio.TimeoutError,
+    *_optional_error("botocore.exceptions", "BotoCoreError"),
+    *_optional_error("azure.core.exceptions", "AzureError"),
+)
 
 
 @contextlib.contextmanager
@@ -102,18 +170,18 @@ def _faults(uri: str) -> Iterator[None]:
     """Turn what a storage library raises into a StorageError."""
     try:
         yield
-    except (OSError, HttpError, GoogleAuthError, ClientError, asyncio.TimeoutError) as error:
+    except _LIBRARY_ERRORS as error:
         said = getattr(error, "strerror", None) or type(error).__name__
         raise StorageError(_fault_of(error), f"{uri}: {said}") from error
     except (ImportError, ValueError) as error:
         raise StorageError("storage", f"{uri}: {error}") from error
 
 
-def _fault_of(error: Exception) -> Fault:
+def _fault_of(error: BaseException) -> Fault:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return "missing"
     refused = (
-        isinstance(error, PermissionError)
+        isinstance(error, (PermissionError, *_NO_CREDENTIALS))
         or (isinstance(error, GoogleAuthError) and not error.retryable)
         or (isinstance(error, HttpError) and str(error.code) in {"401", "403"})
         or str(error).startswith("Forbidden:")  # how gcsfs says 403: as a plain OSError
@@ -125,21 +193,7 @@ def _local(uri: str) -> Path:
     return Path(uri.removeprefix("file://"))
 
 
-def _filesystem(uri: str, credentials: str | None = None) -> Any:
-    options = {"token": _service_account(credentials)} if credentials else {}
-    return fsspec.filesystem(uri.split("://", 1)[0], **options)
-
-
-def _service_account(text: str) -> service_account.Credentials:
-    """Google credentials of a service account's JSON; an error must not repeat any of it."""
-    try:
-        return service_account.Credentials.from_service_account_info(
-            msgspec.json.decode(text),
-            scopes=["https://www.googleapis.com/auth/devstorage.read_write"],
-        )
-    except (ValueError, TypeError, AttributeError, GoogleAuthError):
-        raise StorageError("permission", "the credentials are no service account's JSON") from None
-
+# The local disk
 
 _TEMPORARY = ".writing-"
 
@@ -148,13 +202,49 @@ def _is_temporary(name: str) -> bool:
     return name.startswith(_TEMPORARY)
 
 
-def _write_local(path: Path, content: bytes) -> None:
+def _local_names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _local_files(folder: Path) -> Iterator[StoredFile]:
+    for name in _local_names(folder):
+        try:
+            known = (folder / name).stat()
+        except FileNotFoundError:  # removed since it was listed
+            continue
+        if stat.S_ISREG(known.st_mode):
+            yield StoredFile(name, known.st_size, known.st_mtime_ns // 1_000_000)
+
+
+_swept: set[Path] = set()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes were writing, else a process that dies again and again fills the disk.
+
+    They are looked for once a process and folder, for a folder may be large.
+    """
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    for beside in folder.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError):  # one that cannot be removed must not stop the writing
+            if time.time() - beside.stat().st_mtime > LEFTOVER_SECONDS:
+                beside.unlink()
+
+
+@contextlib.contextmanager
+def _writing_local(path: Path) -> Iterator[IO[bytes]]:
     """Write beside, flush to the disk, rename: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
     handle, beside = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(beside).replace(path)

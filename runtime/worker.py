@@ -1,22 +1,28 @@
 """What a worker process owns, made once from the settings that every step carries."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from runtime.address import PUBLIC_ONLY, AddressPolicy
+from runtime.alerts import Alerts
+from runtime.clock import now_ms
 from runtime.config_store import ConfigStore
+from runtime.deadline import Deadlines
 from runtime.decoding import Decoder
 from runtime.delivery import Deliverer
 from runtime.exchange import HttpExchange
 from runtime.hold import HoldQueue
-from runtime.in_flight import InFlight
+from runtime.in_flight import Flight, InFlight, take_off
 from runtime.ledger import Ledger
 from runtime.pool import LanePool
 from runtime.receipts import Receipts
 from runtime.routing import Router
 from runtime.secrets import SecretStore
 from runtime.storage import StorageError, write_whole
+from runtime.suspensions import Suspensions
+from runtime.watch import ProbePace
 from schemas.limits import MAX_EVENT_BYTES
 from sinks.sink import Answer, HttpRequest, Request
 
@@ -39,6 +45,8 @@ class WorkerSettings:
     """What becomes of an event that is older than that when it arrives."""
     probe_min_seconds: float = 30
     probe_max_seconds: float = 30 * 60
+    streaming: bool = False
+    """Whether lanes are attended while events come; a bounded run tries every lane at once."""
     alert_webhook: str | None = None
     """Where alerts go besides the log: a URL, or the reference of a secret that holds one."""
     max_event_bytes: int = MAX_EVENT_BYTES
@@ -51,13 +59,18 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         """Raises ConfigError where the connectors file cannot be used."""
         self.settings = settings
+        self.now_ms: Callable[[], int] = now_ms
+        self._ends: list[Callable[[], None]] = []
         self.config = ConfigStore(
             settings.connectors, settings.address_policy, settings.config_refresh_seconds
         )
         self.secrets = SecretStore()
         self.pool = LanePool(POOL_THREADS)
         self.exchange = HttpExchange(settings.address_policy, POOL_THREADS)
-        self.deliverer = Deliverer(self.pool, self.secrets, self._send)
+        self.suspensions = Suspensions(settings.hold)
+        self.deliverer = Deliverer(self.pool, self.secrets, self._send, self.suspensions)
+        self.alerts = Alerts(settings.alert_webhook, self.exchange.send)
+        self.deadlines = Deadlines(settings.max_event_age_seconds, settings.late_events)
         self.hold = HoldQueue(settings.hold)
         self.receipts = Receipts()
         self.ledger = Ledger()
@@ -71,7 +84,27 @@ class Worker:
             self._router = Router(config)
         return Decoder(self._router, self.receipts, self.settings.max_event_bytes)
 
+    def take_off(self, key: str, encoded: bytes) -> Flight:
+        """Start to deliver an encoded batch of the lane `key`."""
+        return take_off(
+            self.deliverer, self.deadlines, self.config.current(), key, encoded, self.now_ms()
+        )
+
+    @property
+    def probe_pace(self) -> ProbePace:
+        """How long suspended lanes wait for their probes."""
+        shortest, longest = self.settings.probe_min_seconds, self.settings.probe_max_seconds
+        return ProbePace(int(shortest * 1_000), int(longest * 1_000))
+
+    def before_close(self, end: Callable[[], None]) -> None:
+        """Have something that uses this worker ended before it is closed."""
+        self._ends.append(end)
+
     def close(self) -> None:
+        while self._ends:
+            self._ends.pop()()
+        self.suspensions.close()
+        self.alerts.close()
         self.config.close()
         self.pool.close()
         self.exchange.close()
@@ -97,6 +130,8 @@ def worker_of(settings: WorkerSettings) -> Worker:
         if worker is None:
             worker = _workers[settings] = Worker(settings)
             worker.config.follow()
+            if settings.streaming:
+                worker.suspensions.follow()
         return worker
 
 

@@ -30,6 +30,8 @@ class Batch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     lines: bytes
     replays: int = 0
     """How often its events were replayed from dead letters; the same for all of them."""
+    hold_reason: str = ""
+    """Why it goes to the hold without a try; empty for what is to be delivered."""
 
     @property
     def events(self) -> list[bytes]:

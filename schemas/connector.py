@@ -92,6 +92,7 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_event_age: Seconds | None = None
     max_events: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_request_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    rate_limit: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
     shards: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
     timeout: Seconds | None = None

@@ -68,6 +68,7 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
     settings_type = AvroFilesConnector
     needs_external_user_id = False
     proves_delivery = True
+    rate_unit = None  # event types and hours make lanes, and how many cannot be foreseen
     limits = Limits(
         max_events=15_000,
         max_request_bytes=16_000_000,

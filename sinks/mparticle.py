@@ -77,20 +77,23 @@ class MParticleSink(Sink[MParticleConnector]):
     Events of one user share a batch where identities, attributes and device are the same, for the
     rate limit counts batches. A batch of one event has the event's id as its `source_request_id`, by
     which mParticle de-duplicates ("JSON reference"). 202 comes if a single batch is good, and nothing
-    is heard of the others.
+    is heard of the others. Events older than 30 days should not be sent there ("HTTP API").
     """
 
     kind = "mparticle"
     settings_type = MParticleConnector
     needs_external_user_id = True
     proves_delivery = False
+    max_age_days = 30
     limits = Limits(
         max_events=100,
         max_request_bytes=256_000,
         most_request_bytes=256_000,
         batch_window_seconds=10,
         max_event_bytes=MAX_BATCH_BYTES,
+        rate_limit=270,
     )
+    rate_unit = "user batches"
 
     def __init__(self, settings: MParticleConnector) -> None:
         super().__init__(settings)
@@ -117,8 +120,31 @@ class MParticleSink(Sink[MParticleConnector]):
         by_app = self.settings.app_feeds.get(header.app_id or "")
         return by_app or self._platform_feeds.get(header.platform or "", _UNBOUND)
 
+    @property
+    def rate_parts(self) -> int:
+        return len(self.settings.feeds)
+
+    def rate_units(self, events: Sequence[bytes]) -> int:
+        """How many user batches the events make; an event's own size stands for its encoded one."""
+        sketches = [sketch for event in events if (sketch := self._sketch(event))]
+        return len(group_by_user(sketches, self._most_batch_bytes, self.max_events))
+
+    def _sketch(self, event: bytes) -> EncodedEvent | None:
+        """What an event is grouped by; None for one that will not be sent."""
+        try:
+            fields = take_apart(event)
+            user = fields.user or User()
+            head = self._take_head(fields.properties or {}, user)
+        except Unencodable:
+            return None
+        return EncodedEvent(event, fields.id, user.external_user_id or "", head, event)
+
+    @property
+    def _most_batch_bytes(self) -> int:
+        return min(MAX_BATCH_BYTES, self.max_request_bytes - _BATCHES.weigh(0, 1))
+
     def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
-        most = min(MAX_BATCH_BYTES, self.max_request_bytes - _BATCHES.weigh(0, 1))
+        most = self._most_batch_bytes
         encoded: list[EncodedEvent] = []
         unpackable: list[Unpackable] = []
         for event in events:
@@ -172,19 +198,18 @@ class MParticleSink(Sink[MParticleConnector]):
         values = fields.properties or {}
         user = fields.user or User()
         # What identifies user and device is taken out of the values; attributes are what is left.
+        head = self._take_head(values, user)
+        attributes = _attributes(values, fields, event_type)
+        body = _event(fields, event_type, self._name(event_type), attributes)
+        return EncodedEvent(event, fields.id, user.external_user_id or "", head, _encode_json(body))
+
+    def _take_head(self, values: Values, user: User) -> bytes:
+        """What the batch that an event may be in begins with."""
         identities = self._take_identities(values, user)
         user_attributes = _take_user_attributes(values)
         device_info = _take_device_info(values, user)
-        attributes = _attributes(values, fields, event_type)
         head = _Head(self.settings.environment, identities, user_attributes, device_info)
-        body = _event(fields, event_type, self._name(event_type), attributes)
-        return EncodedEvent(
-            event,
-            fields.id,
-            user.external_user_id or "",
-            _encode_json(head)[:-1],
-            _encode_json(body),
-        )
+        return _encode_json(head)[:-1]
 
     def _take_identities(self, values: Values, user: User) -> dict[str, Raw | str]:
         if not user.external_user_id:

@@ -65,6 +65,7 @@ class SegmentSink(Sink[SegmentConnector]):
         most_request_bytes=500_000,
         batch_window_seconds=10,
         max_event_bytes=MAX_ITEM_BYTES,
+        rate_limit=1_000,
     )
 
     def __init__(self, settings: SegmentConnector) -> None:

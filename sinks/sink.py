@@ -6,6 +6,7 @@ is packed, so that a batch that is sent again goes out with today's credentials.
 """
 
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class Limits:
     batch_window_seconds: float
     max_event_bytes: int | None = None
     """Of one encoded event, where the partner has such a limit."""
+    rate_limit: float | None = None
+    """What the partner takes a second, in the sink's `rate_unit`, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,10 @@ class Sink(ABC, Generic[SettingsT]):
     needs_external_user_id: ClassVar[bool]
     proves_delivery: ClassVar[bool]
     """Whether a DELIVERED answer proves that the partner kept the events."""
+    rate_unit: ClassVar[str | None] = "requests"
+    """What `rate_limit` counts; None where nothing can be counted."""
+    max_age_days: ClassVar[int | None] = None
+    """How long after their time the partner takes events, where it says so."""
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
@@ -155,6 +162,17 @@ class Sink(ABC, Generic[SettingsT]):
     @property
     def max_request_bytes(self) -> int:
         return self.settings.max_request_bytes or self.limits.max_request_bytes
+
+    @property
+    def rate_limit(self) -> float | None:
+        """The most that all lanes of the connector together send a second, in `rate_unit`."""
+        limit = self.settings.rate_limit
+        return self.limits.rate_limit if limit is None else limit
+
+    @property
+    def rate_parts(self) -> int:
+        """Into how many parts `place` divides the connector, each with its share of the limit."""
+        return 1
 
     @property
     def timeout_seconds(self) -> float:
@@ -184,6 +202,13 @@ class Sink(ABC, Generic[SettingsT]):
     def hold_part(self, part: str) -> str:
         """The part of a lane that keeps a queue of its own in the hold; what follows `place`."""
         return part
+
+    def rate_units(self, events: Sequence[bytes]) -> int:
+        """What a batch of these events costs, in `rate_unit`: an estimate, for it is not packed."""
+        size = sum(map(len, events))
+        return max(
+            math.ceil(len(events) / self.max_events), math.ceil(size / self.max_request_bytes)
+        )
 
     @abstractmethod
     def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:

@@ -1,5 +1,6 @@
-"""BatchByLane: fragments of a lane wait until they are a batch, or the lane's window is over."""
+"""BatchByLane: fragments of a lane wait until they are a batch, and a batch until it has a token."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,13 +19,21 @@ from apache_beam.transforms.userstate import (
 )
 from apache_beam.transforms.window import GlobalWindow
 
+from runtime.batching import (
+    LOOK_SECONDS,
+    Target,
+    Waiting,
+    decode_waiting,
+    encode_waiting,
+    flush,
+    next_look,
+    nothing_yet,
+    target_of,
+)
+from runtime.token_bucket import TokenBucket, bucket_at, encode_bucket
 from runtime.worker import Worker, WorkerSettings, worker_of
-from schemas.batch import decode_batch, encode_batch, merge_batches
-from schemas.lane import Lane
+from schemas.batch import decode_batch, encode_batch
 from transforms.engine import Engine
-
-_LOOK_AGAIN_SECONDS = 5.0
-"""While messages wait for their acknowledgement, a lane looks this often whether to flush early."""
 
 LaneBytes = tuple[str, bytes]
 
@@ -35,24 +44,16 @@ class BatchByLane(beam.PTransform[PCollection[LaneBytes], PCollection[LaneBytes]
 
     settings: WorkerSettings
     engine: Engine
+    clock: Callable[[], float] = time.time
 
     def expand(self, fragments: PCollection[LaneBytes]) -> PCollection[LaneBytes]:
         if self.engine is Engine.BOUNDED:
             return fragments
-        return fragments | "Gather" >> beam.ParDo(_BatchFn(self.settings))
+        # Only DirectRunner acknowledges by receipts, which must not wait for a long window.
+        hurries = self.engine is Engine.DIRECT
+        return fragments | "Gather" >> beam.ParDo(_BatchFn(self.settings, hurries, self.clock))
 
 
-class _Waiting(msgspec.Struct, array_like=True, frozen=True):
-    """What a lane has in its bag, and when it is flushed (seconds since the epoch)."""
-
-    version: int
-    count: int
-    size: int
-    due: float
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Waiting).decode
 _END_OF_INPUT = GlobalWindow().end
 
 
@@ -61,11 +62,13 @@ _END_OF_INPUT = GlobalWindow().end
 class _BatchFn(beam.DoFn):
     BAG = BagStateSpec("fragments", BytesCoder())
     WAITING = ReadModifyWriteStateSpec("waiting", BytesCoder())
+    BUCKET = ReadModifyWriteStateSpec("bucket", BytesCoder())
     WINDOW = TimerSpec("window", TimeDomain.REAL_TIME)
     DRAIN = TimerSpec("drain", TimeDomain.WATERMARK)
 
-    def __init__(self, settings: WorkerSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: WorkerSettings, hurries: bool, clock: Callable[[], float]) -> None:
         self._settings = settings
+        self._hurries = hurries
         self._clock = clock
 
     def setup(self) -> None:
@@ -76,46 +79,37 @@ class _BatchFn(beam.DoFn):
         element: LaneBytes,
         bag: Any = beam.DoFn.StateParam(BAG),
         waiting: Any = beam.DoFn.StateParam(WAITING),
+        bucket: Any = beam.DoFn.StateParam(BUCKET),
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> Iterator[LaneBytes]:
         key, encoded = element
+        lane = self._lane(key, _Kept(bag, waiting, bucket, window, drain))
         fragment = decode_batch(encoded)
-        before = _read(waiting)
-        limits = self._limits_of(key)
-        count = (before.count if before else 0) + fragment.count
-        size = (before.size if before else 0) + len(fragment.lines)
-        due = before.due if before else self._clock() + limits.window_seconds
-        if count >= limits.count or size >= limits.size or self._worker.receipts.is_pressed:
-            bag.add(encoded)
-            yield key, _flush(bag, waiting)
-            if before:
-                window.clear()
-                drain.clear()
-            return
+        found = _read(waiting)
+        if found and found.size + len(fragment.lines) > lane.target.most_bytes:
+            yield from lane.let_out(found, at_once=True)
+            found = None
         bag.add(encoded)
-        waiting.write(_encode(_Waiting(1, count, size, due)))
-        if not before:
-            window.set(self._look_at(due, bool(fragment.tokens)))
-            drain.set(_END_OF_INPUT)
+        gathered = found or nothing_yet(lane.target, lane.now)
+        yield from self._look(lane, gathered.with_fragment(fragment))
 
     @on_timer(WINDOW)
-    def window_is_over(
+    def look_after(
         self,
         key: Any = beam.DoFn.KeyParam,
         bag: Any = beam.DoFn.StateParam(BAG),
         waiting: Any = beam.DoFn.StateParam(WAITING),
+        bucket: Any = beam.DoFn.StateParam(BUCKET),
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> Iterator[LaneBytes]:
+        lane = self._lane(key, _Kept(bag, waiting, bucket, window, drain))
         found = _read(waiting)
         if found is None:
-            return
-        if self._clock() < found.due and not self._worker.receipts.is_pressed:
-            window.set(self._look_at(found.due, has_tokens=True))
-            return
-        yield key, _flush(bag, waiting)
-        drain.clear()
+            lane.rest(lane.bucket())
+        else:
+            yield from self._look(lane, msgspec.structs.replace(found, look_at=math.inf))
 
     @on_timer(DRAIN)
     def input_has_ended(
@@ -123,39 +117,99 @@ class _BatchFn(beam.DoFn):
         key: Any = beam.DoFn.KeyParam,
         bag: Any = beam.DoFn.StateParam(BAG),
         waiting: Any = beam.DoFn.StateParam(WAITING),
+        bucket: Any = beam.DoFn.StateParam(BUCKET),
         window: Any = beam.DoFn.TimerParam(WINDOW),
+        drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> Iterator[LaneBytes]:
-        if _read(waiting) is not None:
-            yield key, _flush(bag, waiting)
-        window.clear()
+        kept = _Kept(bag, waiting, bucket, window, drain)
+        found = _read(waiting)
+        if found is not None:
+            yield from self._lane(key, kept).let_out(found, at_once=True)
+        kept.forget()
 
-    def _look_at(self, due: float, has_tokens: bool) -> float:
-        return min(due, self._clock() + _LOOK_AGAIN_SECONDS) if has_tokens else due
+    def _lane(self, key: str, kept: "_Kept") -> "_Lane":
+        worker = self._worker
+        target = target_of(key, worker.config.current(), worker.suspensions)
+        return _Lane(key, kept, target, self._clock(), self._hurries)
 
-    def _limits_of(self, key: str) -> "_Limits":
-        entry = self._worker.config.current().connectors.get(Lane.of(key).connector)
-        if entry is None:  # removed meanwhile: on it goes, to the hold
-            return _Limits(0, 0, 0)
-        sink = entry.sink
-        return _Limits(sink.max_events, sink.max_request_bytes, sink.batch_window_seconds)
+    def _look(self, lane: "_Lane", waiting: Waiting) -> Iterator[LaneBytes]:
+        is_pressed = lane.target.is_pressed(self._worker.receipts)
+        if is_pressed or waiting.is_due(lane.target, lane.now):
+            yield from lane.let_out(waiting, at_once=is_pressed)
+        else:
+            lane.wait(waiting)
 
 
 @dataclass(frozen=True)
-class _Limits:
-    """What makes a lane's batch full."""
+class _Kept:
+    """The state and the timers of one lane."""
 
-    count: int
-    size: int
-    window_seconds: float
+    bag: Any
+    waiting: Any
+    bucket: Any
+    window: Any
+    drain: Any
+
+    def forget(self) -> None:
+        for kept in (self.bag, self.waiting, self.bucket, self.window, self.drain):
+            kept.clear()
 
 
-def _read(waiting: Any) -> _Waiting | None:
+@dataclass(frozen=True)
+class _Lane:
+    """One lane at one moment."""
+
+    key: str
+    kept: _Kept
+    target: Target
+    now: float
+    hurries: bool
+
+    def let_out(self, waiting: Waiting, at_once: bool) -> Iterator[LaneBytes]:
+        """Yield the batches that may leave; what stays, waits for its token."""
+        kept, bucket = self.kept, self.bucket()
+        if bucket is not None and not bucket.has_token and not at_once:
+            self.wait(waiting, bucket)
+            return
+        fragments = [decode_batch(encoded) for encoded in kept.bag.read()]
+        flushed = flush(fragments, self.target, bucket, at_once)
+        for batch in flushed.batches:
+            yield self.key, encode_batch(batch)
+        kept.bag.clear()
+        for fragment in flushed.rest:
+            kept.bag.add(encode_batch(fragment))
+        if flushed.rest:
+            self.wait(waiting.with_only(flushed.rest), flushed.bucket)
+        else:
+            self.rest(flushed.bucket)
+
+    def wait(self, waiting: Waiting, bucket: TokenBucket | None = None) -> None:
+        """Keep what waits, for its window to end or, where there is a bucket, for a token."""
+        look_at = next_look(waiting, self.target, bucket, self.now, self.hurries)
+        if look_at < waiting.look_at:
+            self.kept.window.set(look_at)
+            self.kept.drain.set(_END_OF_INPUT)
+        self.kept.waiting.write(encode_waiting(waiting.seen(self.target, self.now, look_at)))
+        if bucket is not None:
+            self.kept.bucket.write(encode_bucket(bucket))
+
+    def rest(self, bucket: TokenBucket | None) -> None:
+        """Nothing waits: leave nothing behind, or a bucket that is forgotten when it is full."""
+        if bucket is None or bucket.is_full:
+            self.kept.forget()
+            return
+        self.kept.waiting.clear()
+        self.kept.bucket.write(encode_bucket(bucket))
+        # Not as soon as it is full: the next fragment may be here before the timer is.
+        self.kept.window.set(max(bucket.full_at, self.now + LOOK_SECONDS))
+        self.kept.drain.set(_END_OF_INPUT)
+
+    def bucket(self) -> TokenBucket | None:
+        """The lane's bucket as it is now, where its connector has a limit."""
+        rate = self.target.rate
+        return None if rate is None else bucket_at(self.kept.bucket.read(), rate, self.now)
+
+
+def _read(waiting: Any) -> Waiting | None:
     encoded = waiting.read()
-    return _decode(encoded) if encoded else None
-
-
-def _flush(bag: Any, waiting: Any) -> bytes:
-    batch = merge_batches(map(decode_batch, bag.read()))
-    bag.clear()
-    waiting.clear()
-    return encode_batch(batch)
+    return decode_waiting(encoded) if encoded else None

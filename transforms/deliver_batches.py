@@ -18,7 +18,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from runtime.in_flight import Flight, Landed, take_off
+from runtime.in_flight import Flight, Landed
 from runtime.ledger import Tally
 from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import Token
@@ -96,7 +96,7 @@ class _DeliverFn(beam.DoFn):
     def process(self, element: LaneBytes) -> Iterator[Any]:
         key, encoded = element
         worker = self._worker
-        flight = take_off(worker.deliverer, worker.config.current(), key, encoded)
+        flight = worker.take_off(key, encoded)
         self._flights.append(flight)
         self._size += flight.size
         while self._size > MAX_BYTES_IN_FLIGHT or len(self._flights) > MAX_BATCHES_IN_FLIGHT:
@@ -150,7 +150,7 @@ class _DeliverByTimerFn(beam.DoFn):
         worker = self._worker
         self._wait_for_room()
         if not worker.in_flight.has(key, encoded):
-            flight = take_off(worker.deliverer, worker.config.current(), key, encoded)
+            flight = worker.take_off(key, encoded)
             worker.in_flight.add(key, encoded, flight)
         tick.set(time.time() + _TICK_SECONDS)
         drain.set(_END_OF_INPUT)

@@ -57,15 +57,16 @@ class FileWriter(ABC):
 
 @dataclass(frozen=True)
 class Written:
-    """What a write did to the books, and the shares that it settles."""
+    """What a write did to the books, the shares that it settles, and what flows on from it."""
 
     tally: Tally
     tokens: Sequence[Any]
+    outputs: Sequence[Keyed] = ()
 
 
 @dataclass
 class GatherAndWrite(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
-    """(key, encoded part) to files of one key each."""
+    """(key, encoded part) to files of one key each, and to what the writer says of them."""
 
     settings: WorkerSettings
     engine: Engine
@@ -121,6 +122,7 @@ _END_OF_INPUT = GlobalWindow().end
 
 
 @beam.typehints.with_input_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[str, bytes])
 class _GatherFn(beam.DoFn):
     BAG = BagStateSpec("parts", BytesCoder())
     GATHERED = ReadModifyWriteStateSpec("gathered", BytesCoder())
@@ -144,13 +146,15 @@ class _GatherFn(beam.DoFn):
         gathered: Any = beam.DoFn.StateParam(GATHERED),
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
-    ) -> None:
+    ) -> Iterator[Keyed]:
         key, part = element
         before = gathered.read()
         size = len(part) + (_decode(before).size if before else 0)
         bag.add(part)
         gathered.write(_encode(_Gathered(1, size)))
-        if size >= MAX_FILE_BYTES and self._write(key, bag, gathered):
+        written = self._write(key, bag, gathered) if size >= MAX_FILE_BYTES else None
+        if written is not None:
+            yield from written.outputs
             window.clear()
             drain.clear()
         elif not before:
@@ -165,8 +169,10 @@ class _GatherFn(beam.DoFn):
         gathered: Any = beam.DoFn.StateParam(GATHERED),
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
-    ) -> None:
-        if self._write(key, bag, gathered):
+    ) -> Iterator[Keyed]:
+        written = self._write(key, bag, gathered)
+        if written is not None:
+            yield from written.outputs
             drain.clear()
         else:
             window.set(time.time() + _AGAIN_SECONDS)
@@ -178,9 +184,11 @@ class _GatherFn(beam.DoFn):
         bag: Any = beam.DoFn.StateParam(BAG),
         gathered: Any = beam.DoFn.StateParam(GATHERED),
         window: Any = beam.DoFn.TimerParam(WINDOW),
-    ) -> None:
+    ) -> Iterator[Keyed]:
         window.clear()
-        self._write(key, bag, gathered)
+        written = self._write(key, bag, gathered)
+        if written is not None:
+            yield from written.outputs
 
     def finish_bundle(self) -> Iterator[Any]:
         for written in self._written:
@@ -188,15 +196,17 @@ class _GatherFn(beam.DoFn):
             self._worker.receipts.settle(written.tokens)
         return iter(())
 
-    def _write(self, key: str, bag: Any, gathered: Any) -> bool:
+    def _write(self, key: str, bag: Any, gathered: Any) -> Written | None:
+        """None where it could not be written."""
         parts = list(bag.read())
         if not parts:
-            return True
+            return Written(Tally(), ())
         try:
-            self._written.append(self._writer.write(self._worker, key, parts))
+            written = self._writer.write(self._worker, key, parts)
         except StorageError as error:
             _logger.error("%s cannot be written and is kept: %s", key, error)
-            return False
+            return None
+        self._written.append(written)
         bag.clear()
         gathered.clear()
-        return True
+        return written

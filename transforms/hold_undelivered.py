@@ -1,4 +1,4 @@
-"""HoldUndelivered: what could not be delivered goes into the hold, lane by lane."""
+"""HoldUndelivered: what could not be delivered goes into the hold, and its lane is attended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,15 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from runtime.attendants import attendants_of
 from runtime.hold import gather
 from runtime.keeping import decode_holding
 from runtime.ledger import Tally
+from runtime.watch import encode_failure, worst_of
 from runtime.worker import Worker, WorkerSettings
 from schemas.lane import connector_of
+from transforms.adopt_lanes import AdoptLanes
+from transforms.attend_lanes import AttendLanes
 from transforms.engine import Engine
 from transforms.gather_and_write import FileWriter, GatherAndWrite, Keyed, Written
 
@@ -20,13 +24,24 @@ UNDELIVERED = "undelivered"
 
 @dataclass
 class HoldUndelivered(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
-    """(hold lane, undelivered batches) to objects in the hold."""
+    """(hold lane, undelivered batches) to objects in the hold, which are released from there.
+
+    A bounded run only writes them: it has neither state nor timers, and the next run releases.
+    """
 
     settings: WorkerSettings
     engine: Engine
 
     def expand(self, undelivered: PCollection[Keyed]) -> PCollection[Any]:
-        return undelivered | "Hold" >> GatherAndWrite(self.settings, self.engine, _HoldWriter())
+        written = undelivered | "Hold" >> GatherAndWrite(self.settings, self.engine, _HoldWriter())
+        if self.engine is Engine.BOUNDED:
+            return written
+        adopted = undelivered.pipeline | "AdoptLanes" >> AdoptLanes(self.settings)
+        return (
+            (written, adopted)
+            | "WrittenAndAdopted" >> beam.Flatten()
+            | "AttendLanes" >> AttendLanes(self.settings)
+        )
 
 
 class _HoldWriter(FileWriter):
@@ -37,6 +52,8 @@ class _HoldWriter(FileWriter):
         batches = [batch for part in gathered for batch in part.batches]
         for group in gather(batches):
             worker.hold.put(key, group)
+        attendants_of(worker).wrote(key)
         tally = Tally()
         tally.of(connector_of(key)).held += sum(len(batch.events) for batch in batches)
-        return Written(tally, [token for part in gathered for token in part.tokens])
+        tokens = [token for part in gathered for token in part.tokens]
+        return Written(tally, tokens, [(key, encode_failure(worst_of(batches)))])

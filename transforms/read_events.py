@@ -1,4 +1,4 @@
-"""ReadEvents: messages in, as pulls; from files, from Pub/Sub, or from nowhere."""
+"""ReadEvents: messages in, as pulls; from files, Pub/Sub, dead letters, or from nowhere."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from runtime.files import DamagedInput, FileRange, read_range
+from runtime.replay import LetterPart, Pace, Replay, pulls_of
 from runtime.worker import WorkerSettings, worker_of
 from schemas.pull import Pull, encode_pull
 from transforms.engine import Engine
@@ -20,12 +21,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class ReadEvents(beam.PTransform[PBegin, PCollection[bytes]]):
-    """Pulls of a subscription or, after what is held was tried, of file ranges."""
+    """Pulls of a subscription, of dead letters or, after what is held was tried, of file ranges."""
 
     settings: WorkerSettings
     engine: Engine
     subscription: str | None
     ranges: Sequence[FileRange]
+    replay: Replay | None = None
 
     def expand(self, begin: PBegin) -> PCollection[bytes]:
         match self.engine:
@@ -37,6 +39,13 @@ class ReadEvents(beam.PTransform[PBegin, PCollection[bytes]]):
                     | "ReadMessages"
                     >> ReadFromPubSub(subscription=self.subscription, with_attributes=True)
                     | "WrapMessages" >> beam.Map(_pull_of).with_output_types(bytes)
+                )
+            case Engine.BOUNDED if self.replay is not None:
+                parts = [tuple(part) for part in self.replay.parts]
+                return (
+                    begin
+                    | "Letters" >> beam.Create(parts, reshuffle=False)
+                    | "ReadLetters" >> beam.ParDo(_ReadLettersFn(self.replay.rate))
                 )
             case Engine.BOUNDED:
                 released = begin | "ReleaseHeld" >> ReleaseHeld(self.settings)
@@ -66,3 +75,18 @@ class _ReadLinesFn(beam.DoFn):
         except DamagedInput as error:
             _logger.error("the rest of a file cannot be read: %s", error)
             worker_of(self._settings).ledger.unread.append(str(error))
+
+
+@beam.typehints.with_output_types(bytes)
+class _ReadLettersFn(beam.DoFn):
+    """Reads chosen dead letters; what was there when they were chosen must still be."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+
+    def setup(self) -> None:
+        self._pace = Pace(self._rate) if self._rate else None
+
+    def process(self, part: tuple[str, list[int]]) -> Iterator[bytes]:
+        for pull in pulls_of(LetterPart(*part), self._pace):
+            yield encode_pull(pull)

@@ -60,12 +60,12 @@ def run_files(
 
 @contextlib.contextmanager
 def streaming(
-    folder: Path, environment: Mapping[str, str] | None = None
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """A streaming run, which is killed if it still runs when we leave."""
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            command(folder, "--subscription", SUBSCRIPTION),
+            command(folder, "--subscription", SUBSCRIPTION, *arguments),
             env={**os.environ, **(environment or {})},
             stdout=log,
             stderr=log,

@@ -1,0 +1,147 @@
+"""`currents status`: what a hold has, why, and when it becomes dead letters."""
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runtime.clock import from_rfc3339
+from runtime.lane_statuses import is_attended, survey
+from runtime.storage import StorageError
+from schemas.lane_status import LaneStatus
+
+EXIT_SHOWN = 0
+EXIT_UNREAD = 2
+
+PIPE_WIDTH = 160
+"""Where there is no terminal: wide enough for most lanes to take one line."""
+SOON_MS = 6 * 3_600_000
+MAX_ANSWER_CHARS = 80
+
+_STYLES = {"suspended": "red", "holding": "yellow", "resuming": "green"}
+
+
+def show_status(hold: str, as_json: bool, max_age_seconds: float, now_ms: int) -> int:
+    """Print what a hold has and return the exit code."""
+    try:
+        found = survey(hold, max_age_seconds)
+    except StorageError as error:
+        click.echo(f"the hold cannot be read: {error}", err=True)
+        return EXIT_UNREAD
+    for problem in found.unread:
+        click.echo(problem, err=True)
+    if as_json:
+        text = msgspec.json.format(msgspec.json.encode({"lanes": found.lanes}), indent=2)
+        click.echo(text.decode())
+    elif found.lanes:
+        _print(found.lanes, now_ms)
+    elif not found.unread:
+        click.echo(f"nothing is held in {hold}")
+    return EXIT_UNREAD if found.unread else EXIT_SHOWN
+
+
+def _print(lanes: list[LaneStatus], now_ms: int) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    console.print(_table(lanes, now_ms))
+    events = sum(lane.events for lane in lanes)
+    size = _megabytes(sum(lane.bytes for lane in lanes))
+    click.echo(f"{_count(len(lanes), 'lane')}, {_count(events, 'event')}, {size}")
+
+
+def _table(lanes: list[LaneStatus], now_ms: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("lane", "state", "reason"):
+        table.add_column(title, overflow="fold")
+    table.add_column("held", justify="right")
+    table.add_column("oldest", justify="right")
+    for title in ("next probe", "begins dead-lettering", "attended by"):
+        table.add_column(title, overflow="fold")
+    for lane in lanes:
+        table.add_row(
+            _plain(lane.lane),
+            Text(lane.state, _STYLES[lane.state]),
+            _reason(lane),
+            _held(lane),
+            _since(lane.oldest, now_ms),
+            _next_probe(lane, now_ms),
+            _dead_lettering(lane, now_ms),
+            _attended_by(lane, now_ms),
+        )
+    return table
+
+
+def _reason(lane: LaneStatus) -> Text:
+    """The reason, and what the partner answered."""
+    text = Text(lane.reason)
+    if lane.status is not None and str(lane.status) not in lane.reason:
+        text.append(f" ({lane.status})")
+    if lane.answer:
+        cut = lane.answer[:MAX_ANSWER_CHARS]
+        text.append(f"\n{_plain(cut)}{'…' if cut != lane.answer else ''}", "dim")
+    return text
+
+
+def _held(lane: LaneStatus) -> Text:
+    lines = [_count(lane.events, "event"), _count(lane.objects, "object"), _megabytes(lane.bytes)]
+    text = Text("\n".join(lines) if lane.objects else "nothing")
+    if lane.set_aside:
+        text.append(f"\n{lane.set_aside:,} set aside", "red")
+    return text
+
+
+def _next_probe(lane: LaneStatus, now_ms: int) -> str:
+    at_ms = from_rfc3339(lane.next_probe or "")
+    if at_ms is None or not is_attended(lane, now_ms):
+        return "-"
+    when = f"in {in_words(at_ms - now_ms)}" if at_ms > now_ms else "now"
+    return f"{when}, {lane.probes_failed} failed" if lane.probes_failed else when
+
+
+def _dead_lettering(lane: LaneStatus, now_ms: int) -> Text:
+    at_ms = from_rfc3339(lane.dead_letters_from or "")
+    if at_ms is None:
+        return Text("not while it resumes" if lane.state == "resuming" else "-")
+    if at_ms <= now_ms:
+        return Text(f"due {in_words(now_ms - at_ms)} ago", "bold red")
+    return Text(f"in {in_words(at_ms - now_ms)}", "red" if at_ms - now_ms < SOON_MS else "")
+
+
+def _attended_by(lane: LaneStatus, now_ms: int) -> Text:
+    if not is_attended(lane, now_ms):
+        return Text("nobody attends it", "red")
+    return Text(f"{_plain(lane.attended_by)}, for {_since(lane.attended_since, now_ms)}")
+
+
+def _since(moment: str | None, now_ms: int) -> str:
+    at_ms = from_rfc3339(moment or "")
+    return "-" if at_ms is None else in_words(now_ms - at_ms)
+
+
+def in_words(ms: int) -> str:
+    """A length of time in its two largest units: `3 d 4 h`, `6 h 12 min`, `12 min`, `45 s`."""
+    seconds = max(0, ms // 1_000)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"
+
+
+def _plain(text: str) -> str:
+    """The text without what a terminal would obey: a lane's name may be anybody's file name."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

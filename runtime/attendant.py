@@ -1,0 +1,200 @@
+"""Attending a lane of the hold: try it when that is due, release its queue, bury what is too old."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from runtime.alerts import LaneAlerts
+from runtime.clock import rfc3339
+from runtime.connectors import ConnectorEntry
+from runtime.delivery import obstacle_of
+from runtime.held_queue import HeldQueue
+from runtime.lane_expiry import bury_expired
+from runtime.lane_release import LaneRelease
+from runtime.lane_statuses import ATTENDED_MS, is_attended, read_status, remove_status, write_status
+from runtime.ledger import Tally
+from runtime.secrets import SecretError
+from runtime.turn import Turn
+from runtime.watch import Failure, Watch, is_due
+from runtime.worker import Worker
+from schemas.lane import connector_of
+from schemas.lane_status import LaneStatus
+
+LOOK_MS = 5_000
+"""So often the settings and secrets of a lane that is not released are looked at."""
+STATUS_MS = 10_000
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one turn made of a lane."""
+
+    before: Watch
+    after: Watch | None
+    """None where nothing is held any more."""
+    tally: Tally
+    next_ms: int
+    """When the next turn is due."""
+
+    def merged(self, watch: Watch, written: bool) -> Watch | None:
+        """The watch after the turn, where it is another by now than the one the turn began with.
+
+        Args:
+            watch: as it is now: undelivered batches may have come meanwhile.
+            written: whether something was put into the queue since the turn began.
+        """
+        if watch == self.before:
+            return watch if self.after is None and written else self.after
+        is_worse = watch.state == "suspended" and self.before.state != "suspended"
+        return watch if self.after is None or is_worse else self.after
+
+
+class Attendant:
+    """One lane that this process attends; its turns do not overlap."""
+
+    def __init__(self, worker: Worker, lane: str) -> None:
+        self._worker = worker
+        self._lane = lane
+        self._queue = HeldQueue(worker, lane)
+        self._release = LaneRelease(worker, lane, self._queue)
+        self._alerts = LaneAlerts(lane, worker.alerts.send)
+        self._fingerprint: Any = None
+        self._since_ms = worker.now_ms()
+        self._told_ms: int | None = None
+        self._told_state: str | None = None
+
+    def turn(self, watch: Watch, written: bool) -> Outcome:
+        """Do what is due; `written` says that this process has put something into the queue.
+
+        Raises:
+            StorageError: the hold or the dead letters cannot be reached; nothing is lost.
+        """
+        now = self._worker.now_ms()
+        if self._is_attended_by_others(now):
+            return Outcome(watch, watch, Tally(), now + ATTENDED_MS // 2)
+        entry = self._worker.config.current().connectors.get(connector_of(self._lane))
+        is_try = self._has_changed(entry) or watch.state == "resuming" or is_due(watch, now)
+        self._queue.look(anew=written or is_try)
+        turn = Turn()
+        self._try(entry, watch, turn, is_try)
+        after: Watch | None = turn.after(watch, self._worker.now_ms(), self._worker.probe_pace)
+        if after is not None and after.state == "suspended" and not turn.accepted:
+            turn.buried = bury_expired(self._worker, self._queue, entry)
+        if self._queue.empty:
+            after = None
+        self._tell(after, turn, entry)
+        return Outcome(watch, after, self._queue.take_tally(), self._next_ms(after, turn))
+
+    def leave(self, watch: Watch) -> Tally:
+        """End attending: put back what is half sent, and let others take the lane at once.
+
+        Raises:
+            StorageError: the hold cannot be reached.
+        """
+        self._queue.put_back()
+        if self._told_ms is not None:
+            self._queue.look(anew=True)
+            if not self._queue.empty:
+                status = msgspec.structs.replace(self._status(watch), attended_by="")
+                write_status(self._worker.settings.hold, status)
+        return self._queue.take_tally()
+
+    def _try(self, entry: ConnectorEntry | None, watch: Watch, turn: Turn, is_try: bool) -> None:
+        obstacle = obstacle_of(entry)
+        if entry is None or obstacle is not None:
+            self._queue.put_back()
+            if watch.state != "suspended" or watch.reason != obstacle:
+                turn.failure = Failure(obstacle or "", "lane")
+        elif is_try or watch.reason in ("connector_removed", "disabled", "paused"):
+            self._release.run(entry, watch, turn)
+
+    def _has_changed(self, entry: ConnectorEntry | None) -> bool:
+        """Whether the settings or the secrets are others than at the last look."""
+        settings = entry.settings if entry else None
+        references = entry.references if entry else ()
+        self._worker.secrets.doubt(references)
+        try:
+            values = self._worker.secrets.resolve(references)
+        except SecretError as error:
+            values = {error.reference: ""}
+        before, self._fingerprint = self._fingerprint, (settings, values)
+        changed = before is not None and before != self._fingerprint
+        if changed:
+            self._queue.reconsider()
+        return changed
+
+    def _next_ms(self, after: Watch | None, turn: Turn) -> int:
+        now = self._worker.now_ms()
+        if after is None:
+            return now
+        if after.state == "resuming" and self._queue.sendable:
+            return max(now, turn.token_at_ms)
+        return min(max(now, after.next_try_ms), now + LOOK_MS)
+
+    # What others see of the lane.
+
+    def _is_attended_by_others(self, now: int) -> bool:
+        """Look who attends the lane whenever its status is about to be written."""
+        if self._told_ms is not None and self._told_ms <= now < self._told_ms + STATUS_MS:
+            return False
+        status = read_status(self._worker.settings.hold, self._lane)
+        if status is None or status.attended_by == self._worker.settings.job:
+            return False
+        if not is_attended(status, now):
+            return False
+        _logger.warning("lane %s is left alone: %s attends it", self._lane, status.attended_by)
+        self._told_ms = None
+        return True
+
+    def _tell(self, after: Watch | None, turn: Turn, entry: ConnectorEntry | None) -> None:
+        """Keep marker, status and alerts up to date.
+
+        Raises:
+            StorageError: the status could not be written.
+        """
+        now = self._worker.now_ms()
+        state = after.state if after else None
+        self._worker.suspensions.mark(self._lane, None if state == "holding" else state)
+        status = self._status(after) if after else None
+        self._alerts.look(status, entry.settings if entry else None, now, turn.buried)
+        if status is None:
+            remove_status(self._worker.settings.hold, self._lane)
+            self._told_ms = self._told_state = None
+            return
+        is_old = self._told_ms is None or not self._told_ms <= now < self._told_ms + STATUS_MS
+        if is_old or state != self._told_state:
+            write_status(self._worker.settings.hold, status)
+            self._told_ms, self._told_state = now, state
+
+    def _status(self, watch: Watch) -> LaneStatus:
+        files = self._queue.files
+        known = [file.known for file in files]
+        oldest = min((one.oldest_ms for one in known if one), default=None)
+        entry = self._worker.config.current().connectors.get(connector_of(self._lane))
+        newest = min((one.newest_ms for one in known if one), default=None)
+        deadline = self._worker.deadlines.of(entry, newest) if newest is not None else None
+        suspended = watch.state == "suspended"
+        return LaneStatus(
+            lane=self._lane,
+            connector=connector_of(self._lane),
+            state=watch.state,
+            reason=watch.reason,
+            status=watch.status,
+            answer=watch.answer,
+            since=rfc3339(watch.since_ms),
+            events=sum(one.events for one in known if one),
+            objects=len(files),
+            bytes=sum(file.size for file in files),
+            oldest=rfc3339(oldest) if oldest is not None else None,
+            probes_failed=watch.failures if suspended else 0,
+            next_probe=rfc3339(watch.next_try_ms) if suspended else None,
+            dead_letters_from=rfc3339(deadline) if deadline is not None else None,
+            set_aside=self._queue.set_aside,
+            attended_by=self._worker.settings.job,
+            attended_since=rfc3339(self._since_ms),
+            attended_at=rfc3339(self._worker.now_ms()),
+        )

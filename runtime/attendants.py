@@ -1,0 +1,134 @@
+"""The lanes that this process attends, each on a thread of the hold's own when its turn comes.
+
+So neither a slow partner nor a slow storage holds up a bundle: the engine's timers begin a turn and
+come back for what became of it.
+"""
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from runtime.attendant import LOOK_MS, Attendant, Outcome
+from runtime.ledger import Tally
+from runtime.pool import LanePool
+from runtime.storage import StorageError
+from runtime.watch import Watch
+from runtime.worker import Worker
+
+THREADS = 32
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Attended:
+    """A lane, and the turn that runs or has run."""
+
+    attendant: Attendant
+    done: threading.Event | None = None
+    """Of the turn that runs; None where none was begun since the last was collected."""
+    outcome: Outcome | None = None
+    written: bool = True
+    """Whether something was put into the queue since the last turn began."""
+
+
+class Attendants:
+    """Begins turns and keeps their outcomes until they are collected; one a process."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._pool = LanePool(THREADS)
+        self._lanes: dict[str, _Attended] = {}
+
+    def attends(self, lane: str) -> bool:
+        """Whether this process attends a lane."""
+        return lane in self._lanes
+
+    def wrote(self, lane: str) -> None:
+        """Say that this process has put something into a lane's queue."""
+        self._of(lane).written = True
+
+    def begin(self, lane: str, watch: Watch) -> None:
+        """Begin a turn, unless one runs or waits to be collected."""
+        attended = self._of(lane)
+        if attended.done is None:
+            attended.done = threading.Event()
+            self._pool.submit(lane, 1, lambda: self._turn(lane, attended, watch))
+
+    def outcome(self, lane: str, wait_seconds: float = 0) -> Outcome | None:
+        """What the last turn made of the lane; None while it runs, or where none was begun."""
+        attended = self._of(lane)
+        if attended.done is None or not attended.done.wait(wait_seconds):
+            return None
+        return attended.outcome
+
+    def collect(self, lane: str, outcome: Outcome) -> None:
+        """Say that an outcome was acted on, so that the next turn can begin."""
+        attended = self._of(lane)
+        if attended.outcome is outcome:
+            attended.outcome = attended.done = None
+            if outcome.after is None and not attended.written:
+                del self._lanes[lane]
+
+    def has_written(self, lane: str) -> bool:
+        """Whether something was put into the queue since the last turn began."""
+        return self._of(lane).written
+
+    def leave(self, lane: str, watch: Watch) -> Tally:
+        """End attending a lane; what it has is on disk then."""
+        attended = self._of(lane)
+        try:
+            return attended.attendant.leave(watch)
+        except StorageError as error:
+            _logger.error("lane %s: its status may be old: %s", lane, error)
+            return Tally()
+        finally:
+            self._lanes.pop(lane, None)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _of(self, lane: str) -> _Attended:
+        attended = self._lanes.get(lane)
+        if attended is None:
+            attended = self._lanes[lane] = _Attended(Attendant(self._worker, lane))
+        return attended
+
+    def _turn(self, lane: str, attended: _Attended, watch: Watch) -> None:
+        written, attended.written = attended.written, False
+        try:
+            attended.outcome = attended.attendant.turn(watch, written)
+        except StorageError as error:
+            _logger.error("lane %s: the hold cannot be attended: %s", lane, error)
+            attended.written = True
+            attended.outcome = self._again(watch)
+        except Exception as error:  # noqa: BLE001 - nobody would end the turn
+            _logger.error("lane %s: a mistake while attending: %s", lane, type(error).__name__)
+            attended.written = True
+            attended.outcome = self._again(watch)
+        finally:
+            if attended.done is not None:
+                attended.done.set()
+
+    def _again(self, watch: Watch) -> Outcome:
+        return Outcome(watch, watch, Tally(), self._worker.now_ms() + LOOK_MS)
+
+
+_attendants: dict[Worker, Attendants] = {}
+_lock = threading.Lock()
+
+
+def attendants_of(worker: Worker) -> Attendants:
+    """The attendants of a worker; made at the first call, and closed with it."""
+    with _lock:
+        found = _attendants.get(worker)
+        if found is None:
+            found = _attendants[worker] = Attendants(worker)
+            worker.before_close(lambda: _forget(worker))
+        return found
+
+
+def _forget(worker: Worker) -> None:
+    with _lock:
+        attendants = _attendants.pop(worker)
+    attendants.close()

@@ -1,0 +1,195 @@
+"""One object of the hold on its way out: sent portion by portion, buried, and closed at the end.
+
+Until it is closed it stays in the queue as it was, so that whatever ends us in between can double
+events but not lose any.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from runtime.dead_letters import write_letters
+from runtime.deadline import expired
+from runtime.delivery import QUICK_TRIES, Delivery, GivenUp, obstacle_of
+from runtime.hold import HeldBatch
+from runtime.keeping import Life, held_batches, letters_of
+from runtime.ledger import Tally
+from runtime.watch import Failure, worst_of
+from runtime.worker import Worker
+from schemas.dead_letter import DeadLetter
+from schemas.event import app_group_of
+from schemas.lane import Lane, connector_of
+
+
+class HeldObject:
+    """What an object holds, with the connector as it is now."""
+
+    def __init__(self, worker: Worker, lane: str, name: str) -> None:
+        """Read it.
+
+        Raises:
+            ForeignObject: it is damaged, or not ours.
+            StorageError: it could not be read.
+        """
+        self.lane = lane
+        self.name = name
+        self.letters: list[DeadLetter] = []
+        """Of events that are given up; written by `close`, or before it by the caller."""
+        self.accepted = 0
+        self.kept: str | None = None
+        """The object that holds what is left of it, once it is closed."""
+        self._worker = worker
+        self._config = worker.config.current()
+        self._connector = connector_of(lane)
+        self._entry = self._config.connectors.get(self._connector)
+        self._left: list[HeldBatch] = []
+        self._waiting: deque[HeldBatch] = deque()
+        self._tally = Tally()
+        for batch in worker.hold.read(lane, name):
+            self._sort(batch)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something of it was not tried yet."""
+        return bool(self._waiting)
+
+    @property
+    def changed(self) -> bool:
+        """Whether some of its events have met their end."""
+        return bool(self.accepted or self.letters)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether events are left of which none was accepted."""
+        return any(batch.blame == "events" for batch in self._left)
+
+    @property
+    def cost(self) -> Tally:
+        """What the tries have cost: to be counted where they changed nothing."""
+        return self._tally
+
+    def next_portion(self, max_events: int) -> list[HeldBatch]:
+        """Take the oldest events that were not tried yet, at most so many."""
+        portion: list[HeldBatch] = []
+        while self._waiting and max_events > 0:
+            batch = self._waiting.popleft()
+            if len(batch.events) > max_events:
+                rest = msgspec.structs.replace(batch, events=batch.events[max_events:])
+                batch = msgspec.structs.replace(batch, events=batch.events[:max_events])
+                self._waiting.appendleft(rest)
+            portion.append(batch)
+            max_events -= len(batch.events)
+        return portion
+
+    def send(self, portion: Sequence[HeldBatch], tries: int = QUICK_TRIES) -> Failure | None:
+        """Try to deliver a portion; says why where something of it is still undelivered."""
+        started = [(batch, self._start(batch, tries)) for batch in portion]
+        failed: list[HeldBatch] = []
+        for batch, delivery in started:
+            delivery.wait()
+            life = self._life(batch)
+            failed += held_batches(life, delivery.outcome.undelivered)
+            self.letters += letters_of(life, delivery.outcome.given_up)
+            self._tally.of(self._connector).add(delivery.outcome.tally)
+            self.accepted += delivery.outcome.tally.delivered
+        self._left += failed
+        return worst_of(failed) if failed else None
+
+    def bury_rejected(self, most: int) -> int:
+        """Give up events of which none was accepted, at most so many; returns how many."""
+        count = 0
+        kept: list[HeldBatch] = []
+        for batch in self._left:
+            doomed = batch.events[: most - count] if batch.blame == "events" else ()
+            self._give_up(batch, doomed, "rejected")
+            count += len(doomed)
+            if len(doomed) < len(batch.events):
+                kept.append(msgspec.structs.replace(batch, events=batch.events[len(doomed) :]))
+        self._left = kept
+        return count
+
+    def bury_expired(self, now_ms: int) -> None:
+        """Give up what is past its deadline."""
+        batches = [*self._waiting, *self._left]
+        self._waiting.clear()
+        self._left = []
+        for batch in batches:
+            if self._worker.deadlines.of(self._entry, batch.newest_ms) <= now_ms:
+                self._give_up(batch, batch.events, expired(self._entry))
+            else:
+                self._waiting.append(batch)
+
+    def write_letters(self) -> None:
+        """Raises StorageError: they could not be written; the object stays as it was."""
+        if self.letters:
+            write_letters(self._worker.settings.dead_letters, self.letters)
+
+    def close(self) -> Tally:
+        """Put back what is left, remove the object, and say what became of its events.
+
+        Its letters are written before.
+
+        Raises:
+            StorageError: what is left could not be put back, and the object stays as it was; or it
+                could not be removed, and its events may be doubled.
+        """
+        hold = self._worker.hold
+        is_own = hold.owned(self.lane, self.name)
+        left = [*self._left, *self._waiting]
+        self.kept = hold.put(self.lane, left) if left else None
+        if (
+            self.kept != self.name
+        ):  # the same content has the same name: nothing changed, nothing goes
+            hold.remove(self.lane, self.name)
+        left_count = sum(len(batch.events) for batch in left)
+        ended = self.accepted + len(self.letters)
+        counts = self._tally.of(self._connector)
+        counts.dead.update(letter.reason for letter in self.letters)
+        counts.adopted += 0 if is_own else ended + left_count
+        counts.held += -ended if is_own else left_count
+        return self._tally
+
+    def _sort(self, batch: HeldBatch) -> None:
+        """Set aside from sending what is of app groups that the connector names no more."""
+        groups = self._entry.settings.app_group_ids if self._entry else None
+        if groups is None:
+            self._waiting.append(batch)
+            return
+        theirs = [event for event in batch.events if app_group_of(event) in groups]
+        others = [event for event in batch.events if app_group_of(event) not in groups]
+        if theirs:
+            self._waiting.append(msgspec.structs.replace(batch, events=theirs))
+        if others:
+            self._left.append(
+                msgspec.structs.replace(
+                    batch, events=others, reason="other_app_group", blame="none"
+                )
+            )
+
+    def _start(self, batch: HeldBatch, tries: int) -> Delivery:
+        deliverer, lane = self._worker.deliverer, Lane(self._connector, batch.part)
+        if self._entry is None or obstacle_of(self._entry):
+            return deliverer.start(lane, self._entry, batch.events)
+        return deliverer.release(lane, self._entry, batch.events, tries)
+
+    def _give_up(self, batch: HeldBatch, events: Sequence[bytes], reason: str) -> None:
+        given_up = [
+            GivenUp(event, "hold", reason, f"last: {batch.reason}", batch.status, batch.answer)
+            for event in events
+        ]
+        self.letters += letters_of(self._life(batch), given_up)
+
+    def _life(self, batch: HeldBatch) -> Life:
+        return Life(
+            lane=Lane(self._connector, batch.part).key,
+            connector=self._connector,
+            part=batch.part,
+            oldest_ms=batch.oldest_ms,
+            newest_ms=batch.newest_ms,
+            now_ms=self._worker.now_ms(),
+            config_version=self._config.version,
+            first_failed_ms=batch.first_failed_ms,
+            attempts=batch.attempts,
+            replays=batch.replays,
+        )

@@ -1,0 +1,137 @@
+"""The queue of one lane of the hold as one process sees it: listed now and then, read oldest first."""
+
+from runtime.held_object import HeldObject
+from runtime.hold import ForeignObject, HeldFile
+from runtime.ledger import Tally
+from runtime.storage import StorageError
+from runtime.worker import Worker
+
+LIST_MS = 30_000
+"""So often a queue is listed for what others have written to it."""
+
+
+class HeldQueue:
+    """What lies in a lane's queue, and the object that is being sent."""
+
+    def __init__(self, worker: Worker, lane: str) -> None:
+        self.files: list[HeldFile] = []
+        """Oldest first, as of the last listing."""
+        self.set_aside = 0
+        """Objects that could not be read."""
+        self.tally = Tally()
+        """What became of events since it was last taken."""
+        self._worker = worker
+        self._lane = lane
+        self._listed_at_ms: int | None = None
+        self._passed_over: set[str] = set()
+        self._open: HeldObject | None = None
+
+    @property
+    def empty(self) -> bool:
+        return not self.files
+
+    @property
+    def sendable(self) -> bool:
+        """Whether something is left that the connector may take."""
+        return self._open is not None or any(
+            file.name not in self._passed_over for file in self.files
+        )
+
+    def look(self, anew: bool) -> None:
+        """List the queue, if it was not listed lately or must be listed anew.
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
+        now = self._worker.now_ms()
+        listed = self._listed_at_ms
+        if anew or listed is None or not listed <= now < listed + LIST_MS:
+            self._listed_at_ms = now
+            self.files = self._worker.hold.files(self._lane)
+
+    def reconsider(self) -> None:
+        """Look again at what the connector would not take: its settings have changed.
+
+        Raises:
+            StorageError: what is half sent could not be put back.
+        """
+        self._passed_over.clear()
+        self.put_back()
+
+    def head(self) -> HeldObject | None:
+        """The oldest object of which the connector takes something; it stays open until it is ended.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        if self._open is None:
+            self._open = self._first()
+        return self._open
+
+    def open(self, file: HeldFile) -> HeldObject | None:
+        """Read an object; None where it is gone, or was set aside because it cannot be read.
+
+        Raises:
+            StorageError: it is there and cannot be read now, or not be set aside.
+        """
+        try:
+            return HeldObject(self._worker, self._lane, file.name)
+        except ForeignObject as error:
+            self._worker.hold.set_aside(self._lane, file.name, str(error))
+            self.set_aside += 1
+        except StorageError as error:
+            if error.fault != "missing":
+                raise
+        self._forget(file.name)
+        return None
+
+    def end(self, held: HeldObject) -> None:
+        """Write what became of an object, and put back what is left of it.
+
+        Raises:
+            StorageError: it could not be written; the object stays as it was.
+        """
+        self._open = None
+        if held.changed:
+            held.write_letters()
+            self.close(held)
+        else:
+            self.tally.add(held.cost)
+
+    def close(self, held: HeldObject) -> None:
+        """The same for an object whose letters are written.
+
+        Raises:
+            StorageError: it could not be written, or the object not be removed.
+        """
+        self.tally.add(held.close())
+        self._forget(held.name)
+        if held.kept is not None:
+            self.look(anew=True)
+
+    def put_back(self) -> None:
+        """End the object that is half sent.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        if self._open is not None:
+            self.end(self._open)
+
+    def take_tally(self) -> Tally:
+        tally, self.tally = self.tally, Tally()
+        return tally
+
+    def _first(self) -> HeldObject | None:
+        for file in self.files:
+            if file.name not in self._passed_over:
+                held = self.open(file)
+                if held is not None and held.unsent:
+                    return held
+                if held is not None:
+                    self._passed_over.add(file.name)
+        return None
+
+    def _forget(self, name: str) -> None:
+        self.files = [file for file in self.files if file.name != name]
+        self._passed_over.discard(name)

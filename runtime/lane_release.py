@@ -1,0 +1,85 @@
+"""Releasing a lane's queue while events come: oldest first, at a pace that the partner keeps up with."""
+
+import time
+
+from runtime.connectors import ConnectorEntry
+from runtime.delivery import QUICK_TRIES
+from runtime.held_object import HeldObject
+from runtime.held_queue import HeldQueue
+from runtime.token_bucket import TokenBucket, full_bucket, release_share
+from runtime.turn import Turn
+from runtime.watch import MAX_REJECTED, Failure, Watch
+from runtime.worker import Worker
+
+TURN_SECONDS = 2.0
+"""How long a queue is released at a time, so that lanes take turns."""
+MAX_PORTION_REQUESTS = 32
+"""What is sent together at the most, so that fresh events of the lane are not kept waiting."""
+
+
+class LaneRelease:
+    """The pace of one lane: a probe is one request; what is accepted doubles the next portion."""
+
+    def __init__(self, worker: Worker, lane: str, queue: HeldQueue) -> None:
+        self._worker = worker
+        self._lane = lane
+        self._queue = queue
+        self._portion = 0
+        self._bucket: TokenBucket | None = None
+
+    def run(self, entry: ConnectorEntry, watch: Watch, turn: Turn) -> None:
+        """Send what is held until the turn is over, tokens are lacking, or something fails.
+
+        Raises:
+            StorageError: the hold or the dead letters cannot be reached.
+        """
+        until = time.monotonic() + TURN_SECONDS
+        tries = QUICK_TRIES
+        if watch.state != "resuming":
+            self._portion, tries = 0, 1
+        while (held := self._queue.head()) is not None and self._has_token(entry, turn):
+            self._send(entry, held, watch, turn, tries)
+            tries = QUICK_TRIES
+            if turn.failure is not None or not held.unsent:
+                self._queue.end(held)
+            if turn.failure is not None or time.monotonic() > until:
+                return
+
+    def _send(
+        self, entry: ConnectorEntry, held: HeldObject, watch: Watch, turn: Turn, tries: int
+    ) -> None:
+        most = entry.sink.max_events * min(entry.settings.concurrency, MAX_PORTION_REQUESTS)
+        portion = held.next_portion(min(self._portion or entry.sink.max_events, most))
+        events = [event for batch in portion for event in batch.events]
+        if self._bucket is not None:
+            self._bucket = self._bucket.paid(entry.sink.rate_units(events))
+        before = held.accepted
+        failure = held.send(portion, tries)
+        if held.accepted > before:
+            turn.accept()
+            self._portion = 2 * len(events)
+        if failure is not None and failure.blame == "events":
+            failure = self._bury_rejected(held, watch, turn, failure)
+        turn.failure = failure
+
+    def _bury_rejected(
+        self, held: HeldObject, watch: Watch, turn: Turn, failure: Failure
+    ) -> Failure | None:
+        """Bury events of which none was accepted, until so many were that it is the lane's fault."""
+        if self._worker.deliverer.breaker.take_accepted(self._lane):
+            turn.accept()
+        before = 0 if turn.accepted else watch.rejected
+        turn.rejected += held.bury_rejected(MAX_REJECTED - before - turn.rejected)
+        if not held.rejected:
+            return None
+        return Failure("rejects_everything", "lane", failure.status, failure.answer)
+
+    def _has_token(self, entry: ConnectorEntry, turn: Turn) -> bool:
+        rate = release_share(entry)
+        if rate is None:
+            self._bucket = None
+            return True
+        seconds = self._worker.now_ms() / 1_000
+        self._bucket = (self._bucket or full_bucket(rate, seconds)).refilled(rate, seconds)
+        turn.token_at_ms = int(self._bucket.token_at * 1_000) + 1
+        return self._bucket.has_token

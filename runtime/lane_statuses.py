@@ -1,0 +1,178 @@
+"""The statuses of the hold's lanes: one JSON file a lane, written by whoever attends it."""
+
+import logging
+import urllib.parse
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import msgspec
+
+from runtime.clock import from_rfc3339, rfc3339
+from runtime.hold import HeldName, HoldQueue
+from runtime.storage import StorageError, join, list_names, read_file, remove_file, write_whole
+from schemas.lane import connector_of
+from schemas.lane_status import LaneStatus
+from schemas.limits import MAX_TIME_SECONDS
+
+ATTENDED_MS = 120_000
+"""A lane whose status nobody has written for so long is attended by nobody."""
+
+_LISTINGS = 16
+"""At a time: each is a round trip to an object store."""
+
+_logger = logging.getLogger(__name__)
+
+
+def write_status(root: str, status: LaneStatus) -> None:
+    """Write a lane's status below the hold's root.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    text = msgspec.json.format(msgspec.json.encode(status), indent=2)
+    write_whole(_place(root, status.lane), text + b"\n")
+
+
+def read_status(root: str, lane: str) -> LaneStatus | None:
+    """The status of a lane; None where there is none, or none that can be understood.
+
+    Raises:
+        StorageError: the hold cannot be read.
+    """
+    place = _place(root, lane)
+    try:
+        status = msgspec.json.decode(read_file(place), type=LaneStatus)
+    except StorageError as error:
+        if error.fault == "missing":
+            return None
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _logger.warning("the status %s is damaged: %s", place, error)
+        return None
+    if status.lane != lane:
+        _logger.warning("the status %s is damaged: it is of another lane", place)
+        return None
+    return status
+
+
+def remove_status(root: str, lane: str) -> None:
+    """Remove a lane's status, if there is one.
+
+    Raises:
+        StorageError: it could not be removed.
+    """
+    remove_file(_place(root, lane))
+
+
+def read_statuses(root: str) -> list[LaneStatus]:
+    """The statuses of all lanes that have one, by lane.
+
+    Raises:
+        StorageError: the hold cannot be read.
+    """
+    names = list_names(join(root, "status"))
+    lanes = [urllib.parse.unquote(name.removesuffix(".json")) for name in names]
+    found = [read_status(root, lane) for lane in sorted(lanes)]
+    return [status for status in found if status is not None]
+
+
+def is_attended(status: LaneStatus, now_ms: int) -> bool:
+    """Whether a job says that it attends the lane, and has said so lately."""
+    at_ms = from_rfc3339(status.attended_at)
+    return bool(status.attended_by) and at_ms is not None and now_ms - at_ms < ATTENDED_MS
+
+
+@dataclass
+class Survey:
+    """What a hold has."""
+
+    lanes: list[LaneStatus] = field(default_factory=list)
+    """Those that have something held or set aside, by lane."""
+    unread: list[str] = field(default_factory=list)
+    """What could not be read, in words."""
+
+
+def survey(root: str, max_age_seconds: float) -> Survey:
+    """Look through a hold: how much it has is told by its listing, why by its lanes' statuses.
+
+    Args:
+        root: the hold's storage URI.
+        max_age_seconds: how long events are tried, for lanes whose status does not say.
+
+    Raises:
+        StorageError: the hold cannot be listed.
+    """
+    queue = HoldQueue(root)
+    set_aside = _set_aside(root)
+
+    def look(lane: str) -> LaneStatus | str | None:
+        try:
+            return _look(queue, lane, set_aside.get(lane, 0), max_age_seconds)
+        except StorageError as error:
+            return f"lane {lane!r} cannot be read: {error}"
+
+    found = Survey()
+    with ThreadPoolExecutor(_LISTINGS) as threads:
+        for seen in threads.map(look, sorted({*queue.lanes(), *set_aside})):
+            if isinstance(seen, LaneStatus):
+                found.lanes.append(seen)
+            elif seen is not None:
+                found.unread.append(seen)
+    return found
+
+
+def _set_aside(root: str) -> dict[str, int]:
+    """How many objects of each lane were set aside."""
+    folder = join(root, "set-aside")
+    return {
+        urllib.parse.unquote(name): len(list_names(join(folder, name)))
+        for name in list_names(folder)
+    }
+
+
+def _look(queue: HoldQueue, lane: str, set_aside: int, max_age_seconds: float) -> LaneStatus | None:
+    files = queue.files(lane)
+    if not files and not set_aside:
+        return None
+    status = read_status(queue.root, lane) or _unknown(lane)
+    names = [file.known for file in files]
+    known = [name for name in names if name is not None]
+    oldest_ms = min((name.oldest_ms for name in known), default=None)
+    return msgspec.structs.replace(
+        status,
+        events=sum(name.events for name in known),
+        objects=len(files),
+        bytes=sum(file.size for file in files),
+        oldest=None if oldest_ms is None else _text(oldest_ms),
+        dead_letters_from=_dead_letters_from(status, known, int(max_age_seconds * 1_000)),
+        set_aside=set_aside,
+    )
+
+
+def _unknown(lane: str) -> LaneStatus:
+    """Of a lane that nobody attends or has attended: a bounded run left something there."""
+    return LaneStatus(
+        lane=lane, connector=connector_of(lane), state="holding", reason="unknown", since=""
+    )
+
+
+def _dead_letters_from(status: LaneStatus, held: Sequence[HeldName], max_age_ms: int) -> str | None:
+    """What the status says, moved on with the oldest event if that is another now."""
+    if not held or status.state == "resuming":
+        return status.dead_letters_from if held else None
+    said_ms = from_rfc3339(status.dead_letters_from or "")
+    if said_ms is None:
+        return _text(min(name.newest_ms for name in held) + max_age_ms)
+    oldest_ms = min(name.oldest_ms for name in held)
+    before_ms = from_rfc3339(status.oldest or "")
+    return _text(said_ms + (0 if before_ms is None else oldest_ms // 1_000 * 1_000 - before_ms))
+
+
+def _text(ms: int) -> str:
+    """The time as text; that of a name that is not ours may be no time at all."""
+    return rfc3339(max(0, min(ms, MAX_TIME_SECONDS * 1_000)))
+
+
+def _place(root: str, lane: str) -> str:
+    return join(root, "status", urllib.parse.quote(lane, safe="+") + ".json")

@@ -1,0 +1,80 @@
+"""AdoptLanes: lanes with something held that nobody attends are found, at the start and later."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import BytesCoder
+from apache_beam.pvalue import PBegin, PCollection
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import GlobalWindow
+
+from runtime.adoption import unattended_lanes
+from runtime.storage import StorageError
+from runtime.worker import Worker, WorkerSettings, worker_of
+from transforms.attend_lanes import ADOPT, Notice
+
+LOOK_SECONDS = 60.0
+
+_END_OF_INPUT = GlobalWindow().end
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class AdoptLanes(beam.PTransform[PBegin, PCollection[Notice]]):
+    """Nothing to (hold lane, `ADOPT`), for as long as the pipeline runs."""
+
+    settings: WorkerSettings
+
+    def expand(self, begin: PBegin) -> PCollection[Notice]:
+        return (
+            begin
+            | "Once" >> beam.Create([("hold", b"")], reshuffle=False)
+            | "Find" >> beam.ParDo(_FindFn(self.settings))
+        )
+
+
+@beam.typehints.with_input_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[str, bytes])
+class _FindFn(beam.DoFn):
+    LOOKS = ReadModifyWriteStateSpec("looks", BytesCoder())
+    LOOK = TimerSpec("look", TimeDomain.REAL_TIME)
+    DRAIN = TimerSpec("drain", TimeDomain.WATERMARK)
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        self._worker: Worker = worker_of(self._settings)
+
+    def process(
+        self,
+        element: Notice,  # noqa: ARG002
+        look: Any = beam.DoFn.TimerParam(LOOK),
+        drain: Any = beam.DoFn.TimerParam(DRAIN),
+    ) -> Iterator[Notice]:
+        yield from self._find()
+        look.set(time.time() + LOOK_SECONDS)
+        drain.set(_END_OF_INPUT)
+
+    @on_timer(LOOK)
+    def look_again(self, look: Any = beam.DoFn.TimerParam(LOOK)) -> Iterator[Notice]:
+        yield from self._find()
+        look.set(time.time() + LOOK_SECONDS)
+
+    @on_timer(DRAIN)
+    def input_has_ended(self, look: Any = beam.DoFn.TimerParam(LOOK)) -> None:
+        look.clear()
+
+    def _find(self) -> Iterator[Notice]:
+        try:
+            lanes = unattended_lanes(self._worker)
+        except StorageError as error:
+            _logger.error("which lanes have something held cannot be read: %s", error)
+            return
+        for lane in lanes:
+            yield lane, ADOPT
