@@ -16,9 +16,11 @@ EXIT_SHOWN = 0
 EXIT_UNREAD = 2
 
 PIPE_WIDTH = 160
-"""Where there is no terminal: wide enough for most lanes to take one line."""
+"""Where there is no terminal."""
+WIDE = 120
+"""From so many columns on a lane gets a line, and not a paragraph."""
 SOON_MS = 6 * 3_600_000
-MAX_ANSWER_CHARS = 80
+MAX_ANSWER_CHARS = 60
 
 _STYLES = {"suspended": "red", "holding": "yellow", "resuming": "green"}
 
@@ -46,18 +48,20 @@ def _print(lanes: list[LaneStatus], now_ms: int) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
-    console.print(_table(lanes, now_ms))
+    table_of = _wide_table if console.width >= WIDE else _narrow_table
+    console.print(table_of(lanes, now_ms))
     events = sum(lane.events for lane in lanes)
     size = _megabytes(sum(lane.bytes for lane in lanes))
-    click.echo(f"{_count(len(lanes), 'lane')}, {_count(events, 'event')}, {size}")
+    click.echo(f"{_count(len(lanes), 'lane')}, {_count(events, 'event')}, {size} MB")
 
 
-def _table(lanes: list[LaneStatus], now_ms: int) -> Table:
+def _wide_table(lanes: list[LaneStatus], now_ms: int) -> Table:
+    """One line a lane, and one for what its partner answered."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("lane", "state", "reason"):
         table.add_column(title, overflow="fold")
-    table.add_column("held", justify="right")
-    table.add_column("oldest", justify="right")
+    for title in ("events", "objects", "MB", "oldest"):
+        table.add_column(title, justify="right")
     for title in ("next probe", "begins dead-lettering", "attended by"):
         table.add_column(title, overflow="fold")
     for lane in lanes:
@@ -65,8 +69,10 @@ def _table(lanes: list[LaneStatus], now_ms: int) -> Table:
             _plain(lane.lane),
             Text(lane.state, _STYLES[lane.state]),
             _reason(lane),
-            _held(lane),
-            _since(lane.oldest, now_ms),
+            f"{lane.events:,}",
+            f"{lane.objects:,}",
+            _megabytes(lane.bytes),
+            _age(lane.oldest, now_ms),
             _next_probe(lane, now_ms),
             _dead_lettering(lane, now_ms),
             _attended_by(lane, now_ms),
@@ -74,22 +80,37 @@ def _table(lanes: list[LaneStatus], now_ms: int) -> Table:
     return table
 
 
+def _narrow_table(lanes: list[LaneStatus], now_ms: int) -> Table:
+    """Three columns, some lines a lane."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, leading=1)
+    for title in ("lane", "held", "what comes next"):
+        table.add_column(title, overflow="fold")
+    for lane in lanes:
+        table.add_row(
+            Text.assemble(
+                *(_plain(lane.lane), "\n", (lane.state, _STYLES[lane.state]), ": "), _reason(lane)
+            ),
+            f"{_count(lane.events, 'event')}, {_megabytes(lane.bytes)} MB\n"
+            f"in {_count(lane.objects, 'object')}\noldest {_age(lane.oldest, now_ms)}",
+            Text.assemble(
+                *("begins dead-lettering ", _dead_lettering(lane, now_ms)),
+                *("\nnext probe ", _next_probe(lane, now_ms)),
+                *("\nattended by ", _attended_by(lane, now_ms)),
+            ),
+        )
+    return table
+
+
 def _reason(lane: LaneStatus) -> Text:
     """The reason, and what the partner answered."""
-    text = Text(lane.reason)
+    text = Text(_plain(lane.reason))
     if lane.status is not None and str(lane.status) not in lane.reason:
         text.append(f" ({lane.status})")
     if lane.answer:
         cut = lane.answer[:MAX_ANSWER_CHARS]
         text.append(f"\n{_plain(cut)}{'…' if cut != lane.answer else ''}", "dim")
-    return text
-
-
-def _held(lane: LaneStatus) -> Text:
-    lines = [_count(lane.events, "event"), _count(lane.objects, "object"), _megabytes(lane.bytes)]
-    text = Text("\n".join(lines) if lane.objects else "nothing")
     if lane.set_aside:
-        text.append(f"\n{lane.set_aside:,} set aside", "red")
+        text.append(f"\n{_count(lane.set_aside, 'object')} set aside", "red")
     return text
 
 
@@ -98,7 +119,7 @@ def _next_probe(lane: LaneStatus, now_ms: int) -> str:
     if at_ms is None or not is_attended(lane, now_ms):
         return "-"
     when = f"in {in_words(at_ms - now_ms)}" if at_ms > now_ms else "now"
-    return f"{when}, {lane.probes_failed} failed" if lane.probes_failed else when
+    return f"{when} ({lane.probes_failed} failed)" if lane.probes_failed else when
 
 
 def _dead_lettering(lane: LaneStatus, now_ms: int) -> Text:
@@ -112,11 +133,11 @@ def _dead_lettering(lane: LaneStatus, now_ms: int) -> Text:
 
 def _attended_by(lane: LaneStatus, now_ms: int) -> Text:
     if not is_attended(lane, now_ms):
-        return Text("nobody attends it", "red")
-    return Text(f"{_plain(lane.attended_by)}, for {_since(lane.attended_since, now_ms)}")
+        return Text("nobody", "red")
+    return Text(f"{_plain(lane.attended_by)} ({_age(lane.attended_since, now_ms)})")
 
 
-def _since(moment: str | None, now_ms: int) -> str:
+def _age(moment: str | None, now_ms: int) -> str:
     at_ms = from_rfc3339(moment or "")
     return "-" if at_ms is None else in_words(now_ms - at_ms)
 
@@ -139,7 +160,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / 1_000_000:,.1f} MB"
+    return f"{size / 1_000_000:,.1f}"
 
 
 def _plain(text: str) -> str:

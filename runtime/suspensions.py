@@ -11,6 +11,8 @@ LOOK_SECONDS = 3.0
 
 LaneState = Literal["suspended", "resuming"]
 
+_UNKNOWN = "unknown"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -26,6 +28,7 @@ class Suspensions:
         self._lock = threading.Lock()
         self._states: dict[str, LaneState] = {}
         self._ours: dict[str, LaneState | None] = {}
+        self._told: dict[str, LaneState | None] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -41,6 +44,11 @@ class Suspensions:
         with self._lock:
             self._ours[lane] = state
             self._set(lane, state)
+        if self._told.get(lane, _UNKNOWN) != state:
+            self._tell(lane, state)
+
+    def _tell(self, lane: str, state: LaneState | None) -> None:
+        self._told[lane] = state
         for folder in ("suspended", "resuming"):
             uri = join(self._root, folder, urllib.parse.quote(lane, safe="+"))
             try:
@@ -49,12 +57,14 @@ class Suspensions:
                 else:
                     remove_file(uri)
             except StorageError as error:
+                self._told.pop(lane, None)
                 _logger.error("the state of lane %s cannot be told to others: %s", lane, error)
 
     def forget(self, lane: str) -> None:
         """Say that this process no longer decides the lane's state."""
         with self._lock:
             self._ours.pop(lane, None)
+            self._told.pop(lane, None)
 
     def follow(self) -> None:
         """Begin to list the markers every few seconds, on a thread of its own."""

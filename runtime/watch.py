@@ -34,6 +34,8 @@ class Watch(msgspec.Struct, array_like=True, frozen=True):
     next_try_ms: int
     rejected: int = 0
     """Events that were buried as rejected since one was accepted."""
+    failed_ms: int = 0
+    """When it last failed."""
 
 
 VERSION = 1
@@ -103,7 +105,8 @@ def failed(watch: Watch, failure: Failure, now_ms: int, pace: ProbePace) -> Watc
         reason=failure.reason,
         status=failure.status,
         answer=failure.answer,
-        since_ms=min(watch.since_ms, now_ms) if watch.state == state else now_ms,
+        since_ms=watch.since_ms if watch.state == state else now_ms,
+        failed_ms=now_ms,
         failures=failures,
         next_try_ms=max(now_ms + wait_ms, failure.retry_at_ms),
     )
@@ -124,7 +127,7 @@ def rejected(watch: Watch, count: int, now_ms: int) -> Watch:
 
 def is_due(watch: Watch, now_ms: int) -> bool:
     """Whether it is time for a try; also when the clock was put back, for it may be far off then."""
-    return now_ms >= watch.next_try_ms or now_ms < watch.since_ms
+    return now_ms >= watch.next_try_ms or now_ms < watch.failed_ms
 
 
 def worst_of(batches: Sequence[HeldBatch]) -> Failure:

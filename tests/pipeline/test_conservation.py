@@ -192,7 +192,7 @@ def test_a_stray_file_in_the_hold_stops_nothing(tmp_path: Path) -> None:
         assert run_files(tmp_path, tmp_path / "events.ndjson").returncode == 0
 
 
-def test_an_object_that_is_not_whole_stays_and_the_run_says_that_something_is_held(
+def test_an_object_that_is_not_whole_is_set_aside_and_the_run_is_no_success(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "events.ndjson").write_bytes(b"\n".join(sample_events(20)))
@@ -205,8 +205,10 @@ def test_an_object_that_is_not_whole_stays_and_the_run_says_that_something_is_he
         (held,) = (tmp_path / "held" / "queue" / "hook").iterdir()
         held.write_bytes(held.read_bytes()[:-100])
         sandbox.set_fault("hook", None)
-        assert run_files(tmp_path).returncode == 3
-    assert held.exists()
+        ended = run_files(tmp_path)
+    assert ended.returncode == 1
+    assert f"the object {held.name} of lane hook is not whole" in ended.stderr
+    assert (tmp_path / "held" / "set-aside" / "hook" / held.name).exists()
 
 
 def test_a_damaged_file_does_not_keep_the_others_back_and_is_no_success(tmp_path: Path) -> None:

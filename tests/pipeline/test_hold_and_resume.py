@@ -13,7 +13,6 @@ from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
 from tests.pipeline.running import (
     SUBSCRIPTION,
-    dead_letters,
     eventually,
     held_events,
     ids_of,
@@ -21,7 +20,6 @@ from tests.pipeline.running import (
     make_subscription,
     publish,
     report_of,
-    run_files,
     streaming,
     write_connectors,
 )
@@ -67,7 +65,9 @@ def connect(folder: Path, sandbox: PartnerSandbox, **changes: Any) -> None:
 def status_of(folder: Path, lane: str = "hook") -> dict[str, Any]:
     """What `status.json` says; empty where nothing is held."""
     try:
-        status: dict[str, Any] = json.loads((folder / "held" / "status" / f"{lane}.json").read_text())
+        status: dict[str, Any] = json.loads(
+            (folder / "held" / "status" / f"{lane}.json").read_text()
+        )
     except FileNotFoundError:
         return {}
     return status

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import hold
-from runtime.hold import ForeignObject, HeldBatch, HoldQueue, gather
+from runtime.hold import ForeignObject, HeldBatch, HeldName, HoldQueue, gather
 from runtime.storage import StorageError
 
 LANES = ["crm", "mobile+ios", "a+b c", "crm+50%/../x", "crm+é✓", "crm+.", "a+?#&:*|\\"]
@@ -53,10 +53,14 @@ def test_what_was_put_is_read(put: list[HeldBatch], tmp_path_factory: Any) -> No
     assert fields_of(queue.read("lane", name)) == fields_of(put)
 
 
-def test_an_object_is_named_by_its_oldest_event_and_its_content(queue: HoldQueue) -> None:
+def test_an_object_is_named_by_its_events_times_and_number_and_its_content(
+    queue: HoldQueue,
+) -> None:
     name = queue.put("crm", [batch_of(b"b", oldest_ms=1_500), batch_of(b"a", oldest_ms=1_200)])
-    assert name.startswith("0000000001200-")
-    assert len(name) == len("0000000001200-") + 32
+    known = HeldName.parse(name)
+    assert known is not None
+    assert (known.oldest_ms, known.newest_ms, known.events) == (1_200, 1_505, 2)
+    assert str(known) == name
     other = queue.put("crm", [batch_of(b"c", oldest_ms=1_500), batch_of(b"a", oldest_ms=1_200)])
     assert other != name
 
@@ -137,7 +141,7 @@ def test_a_file_that_somebody_else_left_is_not_ours(
 def test_an_object_of_another_form_is_not_ours(
     content: bytes, queue: HoldQueue, tmp_path: Path
 ) -> None:
-    name = hold._name(1_200, content)
+    name = str(HeldName(1_200, 1_200, 1, hold._digest(content)))
     folder = tmp_path / "held" / "queue" / "crm"
     folder.mkdir(parents=True)
     (folder / name).write_bytes(content)
@@ -151,7 +155,7 @@ def test_an_object_of_a_later_format_is_not_read_as_one_of_ours(
     old = queue.put("crm", [batch_of(b"a")])
     folder = tmp_path / "held" / "queue" / "crm"
     content = (folder / old).read_bytes().replace(b'"format":1', b'"format":2')
-    name = hold._name(1_200, content)
+    name = str(HeldName(1_200, 1_200, 1, hold._digest(content)))
     (folder / name).write_bytes(content)
     with pytest.raises(ForeignObject, match="of no known form"):
         queue.read("crm", name)

@@ -10,7 +10,7 @@ import pytest
 
 from runtime.address import AddressPolicy
 from runtime.breaker import Breaker
-from runtime.hold import HeldBatch
+from runtime.hold import HeldBatch, HoldQueue
 from runtime.ledger import ConnectorTally
 from runtime.release import held_lanes, release_lane
 from runtime.worker import Worker, WorkerSettings
@@ -19,6 +19,7 @@ from sandbox.samples import sample_events
 
 EVENTS = list(sample_events(60, seed=11))
 IDS = [json.loads(event)["id"] for event in EVENTS]
+YEAR_SECONDS = 365 * 86_400
 START_MS = 1_700_000_000_000
 
 Open = Callable[..., Worker]
@@ -45,13 +46,20 @@ def open_worker(
     }
     workers: list[Worker] = []
 
-    def make(connectors: Sequence[dict[str, Any]] | None = None, **changes: Any) -> Worker:
+    def make(
+        connectors: Sequence[dict[str, Any]] | None = None,
+        max_age: float = 100 * YEAR_SECONDS,
+        **changes: Any,
+    ) -> Worker:
         path = tmp_path / "connectors.json"
         listed = [{**hook, **changes}] if connectors is None else list(connectors)
         path.write_text(json.dumps({"connectors": listed}))
         policy = AddressPolicy(allow_local=True)
         folders = (str(tmp_path / "held"), str(tmp_path / "dead"))
-        workers.append(Worker(WorkerSettings(str(path), *folders, address_policy=policy)))
+        settings = WorkerSettings(
+            str(path), *folders, max_event_age_seconds=max_age, address_policy=policy
+        )
+        workers.append(Worker(settings))
         return workers[-1]
 
     yield make
@@ -76,6 +84,7 @@ def hold(worker: Worker, first: int, last: int, **changes: Any) -> str:
 def release(worker: Worker) -> ConnectorTally:
     """Release the lane as a new run does; whatever happened, the books balance."""
     worker.deliverer.breaker = Breaker()
+    worker.hold = HoldQueue(worker.settings.hold)
     tally = release_lane(worker, "hook").of("hook")
     assert tally.adopted == tally.delivered + tally.held + tally.dead.total()
     return tally
@@ -138,7 +147,6 @@ def test_an_object_of_several_batches_is_delivered_whole(
     [
         (Fault(status=503), "status_503"),
         (Fault(status=401), "status_401"),
-        (Fault(status=422), "rejected"),
         (Fault(hang=True), "timeout"),
         (Fault(reset=True), "network"),
     ],
@@ -248,7 +256,7 @@ def test_what_cannot_be_buried_stays_held_and_is_not_counted(
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign"])
-def test_a_damaged_object_is_left_alone_and_does_not_stop_the_lane(
+def test_a_damaged_object_is_set_aside_and_does_not_stop_the_lane(
     damage: str,
     open_worker: Open,
     sandbox: PartnerSandbox,
@@ -264,8 +272,10 @@ def test_a_damaged_object_is_left_alone_and_does_not_stop_the_lane(
     tally = release(worker)
     assert (tally.adopted, tally.delivered) == (20, 20)
     assert sandbox.accepted_ids("hook") == IDS[20:40]
-    assert path.read_bytes() == content
-    assert f"left alone: the object {name} of lane hook" in caplog.text
+    aside = tmp_path / "held" / "set-aside" / "hook" / name
+    assert aside.read_bytes() == content
+    assert not path.exists()
+    assert f"set aside as {aside}: the object {name} of lane hook is not whole" in caplog.text
 
 
 def test_an_object_that_another_job_has_delivered_meanwhile_is_passed_over(
@@ -288,7 +298,8 @@ def test_a_lane_that_fails_keeps_no_other_lane_from_its_release(
     worker = open_worker(connectors=[hook("hook", ""), {**hook("other", "/2"), "paused": True}])
     hold(worker, 0, 20)
     batch = held_batches(worker)[0]
-    worker.hold.put("other", [batch])
+    HoldQueue(worker.settings.hold).put("other", [batch])
+    worker.hold = HoldQueue(worker.settings.hold)
     assert sorted(held_lanes(worker)) == ["hook", "other"]
     tallies = {lane: release_lane(worker, lane).of(lane) for lane in held_lanes(worker)}
     assert (tallies["hook"].delivered, tallies["other"].held) == (20, 20)
@@ -299,3 +310,43 @@ def test_a_lane_with_nothing_held_is_released_at_once(open_worker: Open) -> None
     worker = open_worker()
     assert list(held_lanes(worker)) == []
     assert release_lane(worker, "hook").connectors == {}
+
+
+def test_events_of_which_none_is_accepted_are_buried_up_to_a_hundred(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    """One poison event must not stay for ever; a wrong schema must not bury a million good ones."""
+    worker = open_worker()
+    batch = HeldBatch(
+        part="",
+        oldest_ms=START_MS,
+        newest_ms=START_MS,
+        first_failed_ms=START_MS,
+        reason="rejected",
+        events=list(sample_events(250, seed=8)),
+    )
+    worker.hold.put("hook", [batch])
+    sandbox.set_fault("hook", Fault(status=422))
+    tally = release(worker)
+    assert (tally.delivered, dict(tally.dead), tally.held) == (0, {"rejected": 100}, 150)
+    sandbox.set_fault("hook", None)
+    assert release(worker).delivered == 150
+
+
+def test_what_fails_again_past_its_deadline_is_buried(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker(max_age=48 * 3_600)
+    hold(worker, 0, 20)
+    hold(worker, 20, 60)
+    sandbox.set_fault("hook", Fault(status=503))
+    tally = release(worker)
+    assert (tally.adopted, dict(tally.dead), tally.held) == (60, {"expired": 60}, 0)
+    assert {letter["reason"] for letter in dead_letters(worker)} == {"expired"}
+    assert sorted(letter["event"] for letter in dead_letters(worker)) == sorted(EVENTS)
+
+
+def test_what_is_past_its_deadline_gets_its_try(open_worker: Open) -> None:
+    worker = open_worker(max_age=48 * 3_600)
+    hold(worker, 0, 60)
+    assert release(worker).delivered == 60

@@ -1,0 +1,385 @@
+"""Attending a lane: real partners and files, and a clock that is moved by hand."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import msgspec
+import pytest
+
+from runtime.address import AddressPolicy
+from runtime.attendant import Attendant, Outcome
+from runtime.hold import HeldBatch
+from runtime.lane_statuses import read_status, write_status
+from runtime.ledger import Tally
+from runtime.watch import Failure, Watch, first_watch, noted
+from runtime.worker import Worker, WorkerSettings
+from sandbox.partners import Fault, PartnerSandbox, PostbackSite
+from sandbox.samples import sample_events
+
+HOUR = 3_600_000
+MINUTE = 60_000
+START = 1_800_000_000_000
+EVENTS = list(sample_events(3_000, seed=17))
+IDS = [msgspec.json.decode(event)["id"] for event in EVENTS]
+BUSY = Failure("status_503", "try", 503)
+
+
+class Held:
+    """A worker with the connector `hook`, whose lane is attended on a clock of its own."""
+
+    def __init__(self, sandbox: PartnerSandbox, folder: Path, **changes: Any) -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        (folder / "token").write_text("right")
+        self.connect(**changes)
+        self.worker = Worker(
+            WorkerSettings(
+                str(folder / "connectors.json"),
+                str(folder / "held"),
+                str(folder / "dead"),
+                job="ours",
+                address_policy=AddressPolicy(allow_local=True),
+            )
+        )
+        self.now = START
+        self.worker.now_ms = lambda: self.now
+        self.attendant = Attendant(self.worker, "hook")
+        self.watch: Watch | None = None
+        self.written = False
+        self.tally = Tally()
+        self.turns = 0
+        self.last: Outcome | None = None
+
+    def connect(self, **changes: Any) -> None:
+        hook = {
+            "name": "hook",
+            "kind": "postback",
+            "url": self.sandbox.url("hook"),
+            "token": f"file:{self.folder / 'token'}",
+            "timeout": "1 s",
+            **changes,
+        }
+        listed = [] if changes.get("gone") else [hook]
+        (self.folder / "connectors.json").write_text(json.dumps({"connectors": listed}))
+
+    def hold(self, first: int, last: int, failure: Failure = BUSY) -> str:
+        """Hold the sample events [first, last), published now, as the pipeline does."""
+        batch = HeldBatch(
+            part="",
+            oldest_ms=self.now,
+            newest_ms=self.now,
+            first_failed_ms=self.now,
+            reason=failure.reason,
+            blame=failure.blame,
+            events=EVENTS[first:last],
+        )
+        name = self.worker.hold.put("hook", [batch])
+        self.tally.of("hook").held += last - first
+        self.watch = noted(self.watch, failure, self.now, self.worker.probe_pace)
+        self.written = True
+        return name
+
+    def turn(self) -> None:
+        watch, written, self.written = self.watch or first_watch(self.now), self.written, False
+        self.last = self.attendant.turn(watch, written)
+        self.watch = self.last.merged(watch, self.written)
+        self.tally.add(self.last.tally)
+        self.turns += 1
+
+    def live(self, ms: int, step_ms: int = 1) -> None:
+        """Attend the lane for so long, turn by turn as it asks for them, or less often."""
+        end = self.now + ms
+        while self.now < end:
+            self.turn()
+            assert self.last is not None
+            if self.watch is None:
+                return
+            self.now = min(end, max(self.last.next_ms, self.now + step_ms))
+
+    @property
+    def requests(self) -> int:
+        return self.sandbox.counts("hook").requests
+
+    @property
+    def counts(self) -> tuple[int, int, dict[str, int]]:
+        hook = self.tally.of("hook")
+        return hook.delivered, hook.held, dict(hook.dead)
+
+    def letters(self) -> list[Any]:
+        found: list[Any] = []
+        for path in sorted((self.folder / "dead").rglob("*.avro")):
+            with path.open("rb") as file:
+                found += fastavro.reader(file)
+        return found
+
+    def objects(self) -> list[str]:
+        return self.worker.hold.objects("hook")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[PartnerSandbox]:
+    with PartnerSandbox({"hook": PostbackSite(token="right")}) as running:
+        yield running
+
+
+@pytest.fixture
+def start(sandbox: PartnerSandbox, tmp_path: Path) -> Iterator[Callable[..., Held]]:
+    begun: list[Held] = []
+
+    def begin(**changes: Any) -> Held:
+        begun.append(Held(sandbox, tmp_path, **changes))
+        return begun[-1]
+
+    yield begin
+    for held in begun:
+        held.worker.close()
+
+
+Start = Callable[..., Held]
+
+
+def test_an_outage_of_48_hours_is_probed_at_a_growing_distance_and_then_buried(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 200)
+    held.live(47 * HOUR, 5 * MINUTE)
+    assert held.watch is not None
+    assert held.watch.state == "suspended"
+    assert 47 * 2 <= held.requests <= 47 * 2 * 60
+    assert held.counts == (0, 200, {})
+    held.live(HOUR - 1, MINUTE)
+    assert held.letters() == []  # never early
+    held.live(1 + 5_000)
+    assert held.counts == (0, 0, {"expired": 200})
+    assert {letter["reason"] for letter in held.letters()} == {"expired"}
+    assert sorted(letter["event"] for letter in held.letters()) == sorted(EVENTS[:200])
+    assert held.objects() == []
+
+
+def test_a_partner_that_is_back_at_hour_47_loses_nothing(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    """Releasing takes longer than the deadline leaves, and nothing expires meanwhile."""
+    held = start(rate_limit=0.005)
+    sandbox.set_fault("hook", Fault(status=503))
+    for first in range(0, 2_000, 500):
+        held.hold(first, first + 500)
+    held.live(47 * HOUR, 5 * MINUTE)
+    sandbox.set_fault("hook", None)
+    held.live(24 * HOUR, 5 * MINUTE)
+    assert held.counts == (2_000, 0, {})
+    assert held.now > START + 48 * HOUR
+    assert sorted(sandbox.accepted_ids("hook")) == sorted(IDS[:2_000])
+    assert held.letters() == []
+
+
+def test_what_is_released_goes_oldest_first_and_in_growing_portions(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start(concurrency=1)
+    for first in (0, 1_000, 2_000):
+        held.hold(first, first + 1_000)
+        held.now += MINUTE
+    held.live(HOUR, MINUTE)
+    assert sandbox.accepted_ids("hook") == IDS
+    assert held.watch is None
+    assert held.objects() == []
+    assert read_status(held.worker.settings.hold, "hook") is None
+
+
+def test_a_changed_secret_is_tried_at_once(start: Start) -> None:
+    held = start()
+    (held.folder / "token").write_text("wrong")
+    held.hold(0, 50, Failure("status_401", "lane", 401))
+    held.live(30 * MINUTE, MINUTE)
+    assert held.watch is not None
+    held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now + 30 * MINUTE)
+    before = held.requests
+    (held.folder / "token").write_text("right")
+    held.live(5_000 + 1)
+    assert held.requests > before
+    assert held.counts == (50, 0, {})
+
+
+def test_a_changed_setting_is_tried_at_once(start: Start) -> None:
+    held = start(paused=True)
+    held.hold(0, 50, Failure("paused", "lane"))
+    held.live(24 * HOUR, 5 * MINUTE)
+    assert held.watch is not None
+    assert (held.watch.state, held.watch.reason, held.requests) == ("suspended", "paused", 0)
+    held.connect()
+    held.worker.config.refresh()
+    held.live(5_000 + 1)
+    assert held.counts == (50, 0, {})
+
+
+@pytest.mark.parametrize("change", [{"gone": True}, {"enabled": False}])
+def test_what_a_removed_connector_held_waits_for_the_deadline(
+    change: dict[str, Any], start: Start
+) -> None:
+    held = start()
+    held.hold(0, 50, Failure("status_503", "lane", 503))
+    held.connect(**change)
+    held.worker.config.refresh()
+    held.live(48 * HOUR - 1, 5 * MINUTE)
+    assert held.counts == (0, 50, {})
+    held.live(5_000 + 1)
+    assert held.counts == (0, 0, {"connector_removed": 50})
+    assert held.requests == 0
+
+
+def test_a_connector_has_a_deadline_of_its_own(start: Start, sandbox: PartnerSandbox) -> None:
+    held = start(max_event_age="2 h")
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 50)
+    held.live(2 * HOUR - 1, MINUTE)
+    assert held.counts == (0, 50, {})
+    held.live(5_000 + 1)
+    assert held.counts == (0, 0, {"expired": 50})
+
+
+def test_a_clock_that_jumps_back_expires_nothing_and_is_probed_on(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 50)
+    held.live(24 * HOUR, 5 * MINUTE)
+    held.now -= 20 * HOUR
+    before = held.requests
+    held.live(31 * MINUTE, MINUTE)
+    assert held.requests > before
+    assert held.counts == (0, 50, {})
+    sandbox.set_fault("hook", None)
+    held.live(31 * MINUTE, MINUTE)
+    assert held.counts == (50, 0, {})
+
+
+def test_a_partner_that_rejects_everything_is_suspended_after_a_hundred_letters(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=422))
+    held.hold(0, 500, Failure("rejected", "events", 422))
+    held.live(HOUR, MINUTE)
+    assert held.watch is not None
+    assert (held.watch.state, held.watch.reason) == ("suspended", "rejects_everything")
+    assert held.counts == (0, 400, {"rejected": 100})
+    sandbox.set_fault("hook", None)
+    held.live(HOUR, MINUTE)
+    assert held.counts == (400, 0, {"rejected": 100})
+
+
+def test_poison_events_among_good_ones_are_buried_and_suspend_nothing(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    poison = frozenset(IDS[0:2_000:20])
+    sandbox.set_fault("hook", Fault(reject_ids=poison))
+    for first in range(0, 2_000, 20):
+        held.hold(first, first + 20, Failure("rejected", "events", 422))
+    held.live(HOUR, MINUTE)
+    assert held.counts == (1_900, 0, {"rejected": 100})
+    assert held.watch is None
+
+
+def test_a_lane_that_another_live_job_attends_is_left_alone_until_it_is_stale(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    held.hold(0, 50)
+    sandbox.set_fault("hook", Fault(status=503))
+    held.now += 10_000
+    held.turn()
+    status = read_status(held.worker.settings.hold, "hook")
+    assert status is not None
+    assert status.attended_by == "ours"
+    write_status(held.worker.settings.hold, msgspec.structs.replace(status, attended_by="theirs"))
+    sandbox.set_fault("hook", None)
+    before = held.requests
+    held.now += 11_000
+    held.turn()
+    assert held.last is not None
+    assert held.requests == before
+    assert held.last.after == held.last.before
+    held.live(3 * MINUTE)
+    assert held.counts[0] == 50
+
+
+def test_a_status_says_all_that_is_known(start: Start, sandbox: PartnerSandbox) -> None:
+    held = start(contact="it@example.com")
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 50)
+    held.now += 10_000
+    held.turn()
+    status = read_status(held.worker.settings.hold, "hook")
+    assert status is not None
+    assert (status.state, status.reason, status.status) == ("suspended", "status_503", 503)
+    assert (status.events, status.objects, status.bytes > 10_000) == (50, 1, True)
+    assert (status.oldest, status.dead_letters_from) == (
+        "2027-01-15T08:00:00Z",
+        "2027-01-17T08:00:00Z",
+    )
+    assert status.next_probe is not None
+    assert status.next_probe > "2027-01-15T08:00:10Z"
+
+
+def test_a_damaged_object_is_set_aside_and_does_not_stop_the_lane(start: Start) -> None:
+    held = start()
+    name = held.hold(0, 50)
+    held.hold(50, 100)
+    path = held.folder / "held" / "queue" / "hook" / name
+    path.write_bytes(path.read_bytes()[:1_000])
+    (path.parent / "notes.txt").write_text("not ours")
+    held.live(HOUR, MINUTE)
+    aside = {one.name for one in (held.folder / "held" / "set-aside" / "hook").iterdir()}
+    assert aside == {name, "notes.txt"}
+    assert held.counts[0] == 50
+
+
+def test_what_others_write_is_found_and_counted_as_adopted(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 50)
+    held.live(MINUTE)
+    held.worker.hold._own.clear()  # as after a restart
+    sandbox.set_fault("hook", None)
+    held.live(HOUR, MINUTE)
+    hook = held.tally.of("hook")
+    assert (hook.adopted, hook.delivered, hook.held) == (50, 50, 50)
+
+
+def test_leaving_puts_back_what_is_half_sent(start: Start, sandbox: PartnerSandbox) -> None:
+    held = start(rate_limit=1)
+    held.hold(0, 1_000)
+    held.now += 10_000
+    held.turn()
+    assert held.watch is not None
+    delivered = len(sandbox.accepted_ids("hook"))
+    assert 0 < delivered < 1_000
+    held.tally.add(held.attendant.leave(held.watch))
+    assert held.counts == (delivered, 1_000 - delivered, {})
+    (name,) = held.objects()
+    assert [event for batch in held.worker.hold.read("hook", name) for event in batch.events] == (
+        EVENTS[delivered:1_000]
+    )
+    status = read_status(held.worker.settings.hold, "hook")
+    assert status is None or status.attended_by == ""
+
+
+def test_an_expiry_storm_is_gathered_into_few_files(start: Start, sandbox: PartnerSandbox) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    for first in range(0, 3_000, 10):
+        held.hold(first, first + 10)
+    held.live(48 * HOUR + MINUTE, 5 * MINUTE)
+    assert held.counts == (0, 0, {"expired": 3_000})
+    assert len(held.letters()) == 3_000
+    assert len(list((held.folder / "dead").rglob("*.avro"))) <= 3
