@@ -1,4 +1,4 @@
-"""The command line: `currents run`, `replay`, `check` and `schema`."""
+"""The command line: `currents run`, `status`, `replay`, `check` and `schema`."""
 
 import datetime
 import ipaddress
@@ -14,7 +14,9 @@ from pipeline.options import RunOptions
 from pipeline.replay import Order, replay_letters
 from pipeline.run import EXIT_FAILED, EXIT_USAGE, UsageError
 from pipeline.run import run as run_pipeline
+from pipeline.status import show_status
 from runtime.address import AddressPolicy
+from runtime.clock import now_ms
 from runtime.connectors import ConfigError, connectors_schema, read_config, segment_overlaps
 from runtime.replay import Wanted
 from schemas.connector import Seconds
@@ -53,6 +55,29 @@ def _code_of(command: Callable[[], int]) -> int:
         logging.getLogger("pipeline").debug("the run failed", exc_info=True)
         click.echo(f"the run failed: {type(error).__name__}: {error}", err=True)
         return EXIT_FAILED
+
+
+def _seconds(_: click.Context, __: click.Parameter, given: str) -> Seconds:
+    try:
+        return Seconds.parse(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@main.command()
+@click.option("--hold", required=True, metavar="D", help="the folder of what is held")
+@click.option("--json", "as_json", is_flag=True, help="for programs: all that is known")
+@click.option(
+    "--max_event_age",
+    default="48h",
+    show_default=True,
+    callback=_seconds,
+    metavar="TIME",
+    help="as given to the run, for lanes of which only their files are known",
+)
+def status(hold: str, as_json: bool, max_event_age: Seconds) -> None:
+    """Show what is held, why, and when it becomes dead letters; exit 2 if it cannot be read."""
+    sys.exit(show_status(hold, as_json, max_event_age, now_ms()))
 
 
 def _moment(_: click.Context, __: click.Parameter, given: str | None) -> int | None:

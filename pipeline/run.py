@@ -3,9 +3,7 @@
 import argparse
 import logging
 import re
-import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
+from runtime.jobs import new_job_name
 from runtime.release import held_lanes
 from runtime.reporting import make_report
 from runtime.secrets import SecretError, read_secret
@@ -159,7 +158,7 @@ def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
         connectors=ours.connectors,
         hold=hold,
         dead_letters=dead_letters,
-        job=f"{socket.gethostname()}-{secrets.token_hex(4)}",
+        job=new_job_name(),
         config_refresh_seconds=ours.config_refresh,
         max_event_age_seconds=ours.max_event_age,
         late_events=ours.late_events,

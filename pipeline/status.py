@@ -17,7 +17,7 @@ EXIT_UNREAD = 2
 
 PIPE_WIDTH = 160
 """Where there is no terminal."""
-WIDE = 120
+WIDE = 140
 """From so many columns on a lane gets a line, and not a paragraph."""
 SOON_MS = 6 * 3_600_000
 MAX_ANSWER_CHARS = 60
@@ -92,13 +92,18 @@ def _narrow_table(lanes: list[LaneStatus], now_ms: int) -> Table:
             ),
             f"{_count(lane.events, 'event')}, {_megabytes(lane.bytes)} MB\n"
             f"in {_count(lane.objects, 'object')}\noldest {_age(lane.oldest, now_ms)}",
-            Text.assemble(
-                *("begins dead-lettering ", _dead_lettering(lane, now_ms)),
-                *("\nnext probe ", _next_probe(lane, now_ms)),
-                *("\nattended by ", _attended_by(lane, now_ms)),
-            ),
+            _what_comes(lane, now_ms),
         )
     return table
+
+
+def _what_comes(lane: LaneStatus, now_ms: int) -> Text:
+    letters, attendant = _dead_lettering(lane, now_ms), _attended_by(lane, now_ms)
+    return Text.assemble(
+        "begins dead-lettering " if letters.plain.startswith("in ") else "dead-lettering ",
+        *(letters, "\nnext probe ", _next_probe(lane, now_ms), "\n"),
+        *("attended by " if is_attended(lane, now_ms) else "", attendant),
+    )
 
 
 def _reason(lane: LaneStatus) -> Text:
@@ -133,7 +138,7 @@ def _dead_lettering(lane: LaneStatus, now_ms: int) -> Text:
 
 def _attended_by(lane: LaneStatus, now_ms: int) -> Text:
     if not is_attended(lane, now_ms):
-        return Text("nobody", "red")
+        return Text("nobody attends it", "red")
     return Text(f"{_plain(lane.attended_by)} ({_age(lane.attended_since, now_ms)})")
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from runtime.clock import from_rfc3339, rfc3339
 from runtime.hold import HeldName, HoldQueue
+from runtime.jobs import has_ended
 from runtime.storage import StorageError, join, list_names, read_file, remove_file, write_whole
 from schemas.lane import connector_of
 from schemas.lane_status import LaneStatus
@@ -78,9 +79,11 @@ def read_statuses(root: str) -> list[LaneStatus]:
 
 
 def is_attended(status: LaneStatus, now_ms: int) -> bool:
-    """Whether a job says that it attends the lane, and has said so lately."""
+    """Whether a job says that it attends the lane, has said so lately, and is not known to be dead."""
     at_ms = from_rfc3339(status.attended_at)
-    return bool(status.attended_by) and at_ms is not None and now_ms - at_ms < ATTENDED_MS
+    if not status.attended_by or at_ms is None or has_ended(status.attended_by):
+        return False
+    return now_ms - at_ms < ATTENDED_MS
 
 
 @dataclass

@@ -13,11 +13,12 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["holding", "suspended", "resuming"]
     """`holding`: undelivered events wait for their next try, and fresh ones flow."""
     reason: str
-    """Of the last failure, as in a dead letter: `status_503`, `timeout`, `paused`, ..."""
+    """Of the last failure, as in a dead letter: `status_503`, `timeout`, `paused`, ...; `unknown` of a
+    lane that no job attends or has attended."""
     status: int | None = None
     answer: str = ""
     since: str
-    """When the lane came into this state."""
+    """When the lane came into this state; empty where nobody knows."""
     events: int = 0
     objects: int = 0
     bytes: int = 0
