@@ -95,7 +95,7 @@ class Alerts:
         self._thread.join(seconds)
         with self._changed:
             self._dropped += len(self._queue)
-            pass
+            self._queue.clear()
         self._say_dropped()
 
     def _run(self) -> None:

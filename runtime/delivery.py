@@ -325,7 +325,7 @@ class Delivery:
         spent = time.monotonic() - tried.first_at
         if tried.number >= self._tries or spent + delay > QUICK_SECONDS:
             self._deliverer.breaker.trip(self._hold_lane, retry_after or 0)
-            retry_at_ms = now_ms() + int((retry_after or 0) * 1_000)
+            retry_at_ms = now_ms() + int(retry_after * 1_000) if retry_after else 0
             why = replace(undelivered, blame="try", retry_at_ms=retry_at_ms)
             self._keep(tried.request, why, tried.number)
             return

@@ -259,8 +259,8 @@ def test_a_connector_is_paused_and_resumed_while_events_flow_and_bad_edits_chang
         connect(tmp_path, sandbox, paused=True)
         left = iter(second)
         assert eventually(lambda: publishes(publisher, left) and falls_behind(sandbox))
-        (tmp_path / "connectors.json").write_text('{"connectors": [{"name": "hook", "kind": "x"}]}')
-        publish(publisher, third)  # a bad edit changes nothing
+        connect(tmp_path, sandbox, url="ftp://nowhere")  # refused: it stays paused
+        publish(publisher, third)
         publish(publisher, list(left))
         assert sandbox.wait_for("other", lambda counts: counts.accepted >= 401, 30)
         assert not arrived(sandbox, second)
