@@ -77,8 +77,6 @@ class Alerts:
         if self._thread is None:
             return
         with self._changed:
-            if self._closing:
-                return
             if len(self._queue) >= MAX_QUEUED:
                 self._queue.popleft()
                 self._dropped += 1

@@ -169,7 +169,7 @@ def _dead_letters_from(status: LaneStatus, held: Sequence[HeldName], max_age_ms:
         return _text(min(name.newest_ms for name in held) + max_age_ms)
     oldest_ms = min(name.oldest_ms for name in held)
     before_ms = from_rfc3339(status.oldest or "")
-    return _text(said_ms + (0 if before_ms is None else oldest_ms // 1_000 * 1_000 - before_ms))
+    return _text(said_ms + (0 if before_ms is None else oldest_ms - before_ms))
 
 
 def _text(ms: int) -> str:

@@ -86,6 +86,9 @@ def test_all_statuses_are_read_by_lane(root: str) -> None:
         b'{"lane": "crm"}',
         b"\xff",
         b"[" * 5_000,
+        b'{"a": ' + b"[" * 500_000,
+        b'{"lane": "\xff", "connector": "c", "state": "holding", "reason": "r", "since": ""}',
+        b'{"\xff": 1, "a": "\xff"}',
         b'{"lane": "other", "connector": "c", "state": "holding", "reason": "r", "since": ""}',
         b'{"lane": "crm", "connector": "c", "state": "sleeping", "reason": "r", "since": ""}',
     ],
@@ -202,10 +205,12 @@ def test_what_is_not_ours_is_counted_and_disturbs_nothing(root: str) -> None:
 
 
 def test_what_was_set_aside_is_told_even_where_nothing_is_held(root: str) -> None:
+    """An object store has no folder without objects."""
     queue = HoldQueue(root)
     for lane, name in (("crm", "a"), ("crm", "b"), ("gone", "c")):
         write_whole(join(root, "queue", lane, name), b"?")
         queue.set_aside(lane, name, "not ours")
+    Path(join(root, "queue", "gone")).rmdir()
     hold(root, "crm")
     lanes = survey(root, 1).lanes
     assert [(lane.lane, lane.objects, lane.set_aside) for lane in lanes] == [
