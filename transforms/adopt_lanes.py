@@ -17,6 +17,7 @@ from runtime.adoption import unattended_lanes
 from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.attend_lanes import ADOPT, Notice
+from transforms.signatures import with_known_signatures
 
 LOOK_SECONDS = 60.0
 
@@ -38,6 +39,7 @@ class AdoptLanes(beam.PTransform[PBegin, PCollection[Notice]]):
         )
 
 
+@with_known_signatures
 @beam.typehints.with_input_types(tuple[str, bytes])
 @beam.typehints.with_output_types(tuple[str, bytes])
 class _FindFn(beam.DoFn):

@@ -22,6 +22,7 @@ from runtime.ledger import Tally
 from runtime.watch import Watch, decode_failure, decode_watch, encode_watch, first_watch, noted
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
+from transforms.signatures import with_known_signatures
 
 ADOPT = b""
 """In place of a failure: the lane was found with something held."""
@@ -48,6 +49,7 @@ class AttendLanes(beam.PTransform[PCollection[Notice], PCollection[Any]]):
         return notices | "Attend" >> beam.ParDo(attend)
 
 
+@with_known_signatures
 @beam.typehints.with_input_types(tuple[str, bytes])
 class _AttendFn(beam.DoFn):
     WATCH = ReadModifyWriteStateSpec("watch", BytesCoder())

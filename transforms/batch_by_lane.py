@@ -34,6 +34,7 @@ from runtime.token_bucket import TokenBucket, bucket_at, encode_bucket
 from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import decode_batch, encode_batch
 from transforms.engine import Engine
+from transforms.signatures import with_known_signatures
 
 LaneBytes = tuple[str, bytes]
 
@@ -57,6 +58,7 @@ class BatchByLane(beam.PTransform[PCollection[LaneBytes], PCollection[LaneBytes]
 _END_OF_INPUT = GlobalWindow().end
 
 
+@with_known_signatures
 @beam.typehints.with_input_types(tuple[str, bytes])
 @beam.typehints.with_output_types(tuple[str, bytes])
 class _BatchFn(beam.DoFn):

@@ -17,6 +17,7 @@ from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import Batch, encode_batch
 from schemas.pull import decode_pull
 from transforms.counting import enter
+from transforms.signatures import with_known_signatures
 from transforms.write_dead_letters import LETTERS
 
 FRAGMENTS = "fragments"
@@ -37,6 +38,7 @@ class DecodeAndRoute(beam.PTransform[PCollection[bytes], Any]):
         )
 
 
+@with_known_signatures
 @beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
 class _DecodeFn(beam.DoFn):
     def __init__(self, settings: WorkerSettings) -> None:

@@ -25,6 +25,7 @@ from schemas.batch import Token
 from transforms.counting import enter
 from transforms.engine import Engine
 from transforms.hold_undelivered import UNDELIVERED
+from transforms.signatures import with_known_signatures
 from transforms.write_dead_letters import LETTERS
 
 MAX_BYTES_IN_FLIGHT = 32_000_000
@@ -77,6 +78,7 @@ class _Books:
         self._tokens = []
 
 
+@with_known_signatures
 @beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
 class _DeliverFn(beam.DoFn):
     """Sends all batches of a bundle side by side, and waits for them."""
@@ -122,6 +124,7 @@ class _DeliverFn(beam.DoFn):
             yield from self._books.land(self._worker, flight)
 
 
+@with_known_signatures
 @beam.typehints.with_input_types(tuple[str, bytes])
 @beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
 class _DeliverByTimerFn(beam.DoFn):

@@ -29,6 +29,7 @@ from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
 from transforms.engine import Engine
+from transforms.signatures import with_known_signatures
 
 MAX_FILE_BYTES = 8_000_000
 MAX_GATHERED_BYTES = 32_000_000
@@ -78,6 +79,7 @@ class GatherAndWrite(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
         return parts | "GatherAndWrite" >> beam.ParDo(_GatherFn(self.settings, self.writer))
 
 
+@with_known_signatures
 class _WriteBundleFn(beam.DoFn):
     """Gathers within the bundle; a write that fails ends a bounded run, whose input is still there."""
 
@@ -121,6 +123,7 @@ _decode = msgspec.msgpack.Decoder(_Gathered).decode
 _END_OF_INPUT = GlobalWindow().end
 
 
+@with_known_signatures
 @beam.typehints.with_input_types(tuple[str, bytes])
 @beam.typehints.with_output_types(tuple[str, bytes])
 class _GatherFn(beam.DoFn):

@@ -15,6 +15,7 @@ from runtime.worker import WorkerSettings, worker_of
 from schemas.pull import Pull, encode_pull
 from transforms.engine import Engine
 from transforms.release_held import ReleaseHeld
+from transforms.signatures import with_known_signatures
 
 _logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def _pull_of(message: PubsubMessage) -> bytes:
     return encode_pull(Pull(published, published, [message.data]))
 
 
+@with_known_signatures
 @beam.typehints.with_output_types(bytes)
 class _ReadLinesFn(beam.DoFn):
     """Reads what can be read: one damaged file must not keep the others' events back."""
@@ -77,6 +79,7 @@ class _ReadLinesFn(beam.DoFn):
             worker_of(self._settings).ledger.unread.append(str(error))
 
 
+@with_known_signatures
 @beam.typehints.with_output_types(bytes)
 class _ReadLettersFn(beam.DoFn):
     """Reads chosen dead letters; what was there when they were chosen must still be."""

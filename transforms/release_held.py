@@ -10,6 +10,7 @@ from apache_beam.pvalue import PBegin, PCollection
 from runtime.release import held_lanes, release_lane
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
+from transforms.signatures import with_known_signatures
 
 _LANES_AT_ONCE = 16
 
@@ -28,6 +29,7 @@ class ReleaseHeld(beam.PTransform[PBegin, PCollection[str]]):
         )
 
 
+@with_known_signatures
 @beam.typehints.with_output_types(str)
 class _ReleaseFn(beam.DoFn):
     def __init__(self, settings: WorkerSettings) -> None:
