@@ -181,10 +181,10 @@ def _fault_of(error: BaseException) -> Fault:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return "missing"
     refused = (
-        isinstance(error, (PermissionError, *_NO_CREDENTIALS))
+        (isinstance(error, OSError) and object_stores.is_refusal(error))
+        or isinstance(error, _NO_CREDENTIALS)
         or (isinstance(error, GoogleAuthError) and not error.retryable)
         or (isinstance(error, HttpError) and str(error.code) in {"401", "403"})
-        or str(error).startswith("Forbidden:")  # how gcsfs says 403: as a plain OSError
     )
     return "permission" if refused else "storage"
 

@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -23,65 +21,53 @@ from runtime.storage import (
 )
 
 
-@pytest.fixture(params=["path", "file", "memory"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A folder of each kind of storage that needs no network."""
-    name = uuid.uuid4().hex
-    yield {
-        "path": str(tmp_path / name),
-        "file": f"file://{tmp_path / name}",
-        "memory": f"memory://{name}",
-    }[request.param]
-    fsspec.filesystem("memory").store.clear()
-
-
 def fault_of(error: "pytest.ExceptionInfo[StorageError]") -> str:
     return error.value.fault
 
 
-def test_what_is_written_is_read_and_listed(root: str) -> None:
+def test_what_is_written_is_read_and_listed(storage_root: str) -> None:
     content = os.urandom(100_000)
-    uri = join(root, "a", "b")
+    uri = join(storage_root, "a", "b")
     write_whole(uri, content)
     assert read_file(uri) == content
-    assert list_names(join(root, "a")) == ["b"]
-    assert list_names(root) == ["a"]
+    assert list_names(join(storage_root, "a")) == ["b"]
+    assert list_names(storage_root) == ["a"]
 
 
-def test_an_empty_file_is_a_file(root: str) -> None:
-    write_whole(join(root, "empty"), b"")
-    assert read_file(join(root, "empty")) == b""
+def test_an_empty_file_is_a_file(storage_root: str) -> None:
+    write_whole(join(storage_root, "empty"), b"")
+    assert read_file(join(storage_root, "empty")) == b""
 
 
-def test_writing_again_replaces_the_whole(root: str) -> None:
-    write_whole(join(root, "a"), b"long" * 1_000)
-    write_whole(join(root, "a"), b"short")
-    assert read_file(join(root, "a")) == b"short"
-    assert list_names(root) == ["a"]
+def test_writing_again_replaces_the_whole(storage_root: str) -> None:
+    write_whole(join(storage_root, "a"), b"long" * 1_000)
+    write_whole(join(storage_root, "a"), b"short")
+    assert read_file(join(storage_root, "a")) == b"short"
+    assert list_names(storage_root) == ["a"]
 
 
-def test_names_are_sorted(root: str) -> None:
+def test_names_are_sorted(storage_root: str) -> None:
     names = ["0000000000002-b", "0000000000010-a", "0000000000001-c", "Z", "_", "a b%2F+"]
     for name in names:
-        write_whole(join(root, name), b"")
-    assert list_names(root) == sorted(names)
+        write_whole(join(storage_root, name), b"")
+    assert list_names(storage_root) == sorted(names)
 
 
-def test_a_folder_that_is_not_there_has_no_names(root: str) -> None:
-    assert list_names(join(root, "none")) == []
+def test_a_folder_that_is_not_there_has_no_names(storage_root: str) -> None:
+    assert list_names(join(storage_root, "none")) == []
 
 
-def test_a_file_that_is_not_there_is_missing(root: str) -> None:
+def test_a_file_that_is_not_there_is_missing(storage_root: str) -> None:
     with pytest.raises(StorageError, match="none") as error:
-        read_file(join(root, "none"))
+        read_file(join(storage_root, "none"))
     assert fault_of(error) == "missing"
 
 
-def test_removing_is_done_once_or_twice(root: str) -> None:
-    write_whole(join(root, "a"), b"1")
-    remove_file(join(root, "a"))
-    remove_file(join(root, "a"))
-    assert list_names(root) == []
+def test_removing_is_done_once_or_twice(storage_root: str) -> None:
+    write_whole(join(storage_root, "a"), b"1")
+    remove_file(join(storage_root, "a"))
+    remove_file(join(storage_root, "a"))
+    assert list_names(storage_root) == []
 
 
 @pytest.mark.parametrize(
