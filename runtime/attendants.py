@@ -30,6 +30,8 @@ class _Attended:
     outcome: Outcome | None = None
     written: bool = True
     """Whether something was put into the queue since the last turn began."""
+    begun: bool = False
+    """Whether a turn was ever begun here: who writes into a queue may be another than who attends."""
 
 
 class Attendants:
@@ -42,7 +44,8 @@ class Attendants:
 
     def attends(self, lane: str) -> bool:
         """Whether this process attends a lane."""
-        return lane in self._lanes
+        attended = self._lanes.get(lane)
+        return attended is not None and attended.begun
 
     def wrote(self, lane: str) -> None:
         """Say that this process has put something into a lane's queue."""
@@ -51,6 +54,7 @@ class Attendants:
     def begin(self, lane: str, watch: Watch) -> None:
         """Begin a turn, unless one runs or waits to be collected."""
         attended = self._of(lane)
+        attended.begun = True
         if attended.done is None:
             attended.done = threading.Event()
             self._pool.submit(lane, 1, lambda: self._turn(lane, attended, watch))

@@ -2,18 +2,29 @@
 
 import logging
 import threading
+import time
 import urllib.parse
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from runtime.storage import StorageError, join, list_names, remove_file, write_whole
 
 LOOK_SECONDS = 3.0
+OURS_SECONDS = 15.0
+"""Who attends a lane says its state more often; so long his word counts more than the markers."""
 
 LaneState = Literal["suspended", "resuming"]
 
 _UNKNOWN = "unknown"
 
 _logger = logging.getLogger(__name__)
+
+
+class _Ours(NamedTuple):
+    """What this process has said of a lane; another may attend it later."""
+
+    state: LaneState | None
+    until: float
 
 
 class Suspensions:
@@ -23,11 +34,12 @@ class Suspensions:
     held is being released beside fresh events. The hold writes them; other processes list them.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._root = root
         self._lock = threading.Lock()
         self._states: dict[str, LaneState] = {}
-        self._ours: dict[str, LaneState | None] = {}
+        self._ours: dict[str, _Ours] = {}
         self._told: dict[str, LaneState | None] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -42,7 +54,7 @@ class Suspensions:
         A marker that cannot be written is written at the next call.
         """
         with self._lock:
-            self._ours[lane] = state
+            self._ours[lane] = _Ours(state, self._clock() + OURS_SECONDS)
             self._set(lane, state)
         if self._told.get(lane, _UNKNOWN) != state:
             self._tell(lane, state)
@@ -59,12 +71,6 @@ class Suspensions:
             except StorageError as error:
                 self._told.pop(lane, None)
                 _logger.error("the state of lane %s cannot be told to others: %s", lane, error)
-
-    def forget(self, lane: str) -> None:
-        """Say that this process no longer decides the lane's state."""
-        with self._lock:
-            self._ours.pop(lane, None)
-            self._told.pop(lane, None)
 
     def follow(self) -> None:
         """Begin to list the markers every few seconds, on a thread of its own."""
@@ -91,8 +97,11 @@ class Suspensions:
             return
         with self._lock:
             self._states = found
+            now = self._clock()
+            self._ours = {lane: ours for lane, ours in self._ours.items() if now < ours.until}
+            self._told = {lane: told for lane, told in self._told.items() if lane in self._ours}
             for lane, ours in self._ours.items():
-                self._set(lane, ours)
+                self._set(lane, ours.state)
 
     def _set(self, lane: str, state: LaneState | None) -> None:
         if state is None:

@@ -1,0 +1,59 @@
+"""Which lanes are suspended: told by markers, and by whoever attends the lane."""
+
+from pathlib import Path
+
+from runtime.suspensions import OURS_SECONDS, Suspensions
+
+
+def test_a_marker_of_another_process_is_seen_and_its_end_as_well(tmp_path: Path) -> None:
+    ours, others = Suspensions(str(tmp_path)), Suspensions(str(tmp_path))
+    ours.mark("crm", "suspended")
+    others.refresh()
+    assert others.state_of("crm") == "suspended"
+    ours.mark("crm", "resuming")
+    others.refresh()
+    assert others.state_of("crm") == "resuming"
+    ours.mark("crm", None)
+    others.refresh()
+    assert others.state_of("crm") is None
+
+
+def test_what_this_process_says_counts_at_once_and_more_than_an_old_listing(tmp_path: Path) -> None:
+    ours = Suspensions(str(tmp_path))
+    ours.mark("crm", "suspended")
+    (tmp_path / "suspended" / "crm").unlink()
+    ours.refresh()
+    assert ours.state_of("crm") == "suspended"
+
+
+def test_who_attends_a_lane_no_more_believes_the_markers(tmp_path: Path) -> None:
+    """Else a lane that another process has resumed would be suspended here for ever."""
+    now = [0.0]
+    ours, others = Suspensions(str(tmp_path), lambda: now[0]), Suspensions(str(tmp_path))
+    ours.mark("crm", "suspended")
+    others.mark("crm", None)
+    now[0] += OURS_SECONDS
+    ours.refresh()
+    assert ours.state_of("crm") is None
+    ours.mark("crm", "suspended")
+    others.refresh()
+    assert (tmp_path / "suspended" / "crm").exists()
+
+
+def test_markers_that_cannot_be_read_leave_what_is_known(tmp_path: Path) -> None:
+    ours = Suspensions(str(tmp_path / "held"))
+    ours.mark("crm", "suspended")
+    (tmp_path / "held" / "suspended" / "crm").unlink()
+    (tmp_path / "held" / "suspended").rmdir()
+    (tmp_path / "held" / "suspended").write_text("a file where the folder should be")
+    ours.refresh()
+    assert ours.state_of("crm") == "suspended"
+
+
+def test_a_marker_that_cannot_be_written_is_written_at_the_next_call(tmp_path: Path) -> None:
+    (tmp_path / "held").write_text("a file where the folder should be")
+    ours = Suspensions(str(tmp_path / "held"))
+    ours.mark("crm", "suspended")
+    (tmp_path / "held").unlink()
+    ours.mark("crm", "suspended")
+    assert (tmp_path / "held" / "suspended" / "crm").exists()
