@@ -1,0 +1,36 @@
+"""Deadlines: whose they are, and what becomes of what comes after them."""
+
+from typing import Any
+
+import pytest
+
+from runtime.connectors import ConnectorEntry
+from runtime.deadline import Deadlines, expired
+from tests.runtime.configs import config_of, hook
+
+DAY = 86_400
+NEWEST = 1_900_000_000_000
+
+
+def entry(**changes: Any) -> ConnectorEntry:
+    return config_of(hook("crm", **changes)).connectors["crm"]
+
+
+def test_a_connector_may_have_a_deadline_of_its_own() -> None:
+    deadlines = Deadlines(2 * DAY)
+    assert deadlines.of(entry(), NEWEST) == NEWEST + 2 * DAY * 1_000
+    assert deadlines.of(entry(max_event_age="5 d"), NEWEST) == NEWEST + 5 * DAY * 1_000
+    assert deadlines.of(None, NEWEST) == NEWEST + 2 * DAY * 1_000
+
+
+@pytest.mark.parametrize(("late_events", "refused"), [("bury", True), ("deliver", False)])
+def test_late_arrivals_are_refused_unless_they_get_one_try(late_events: Any, refused: bool) -> None:
+    deadlines = Deadlines(DAY, late_events)
+    assert not deadlines.refuses(entry(), NEWEST, NEWEST + DAY * 1_000 - 1)
+    assert deadlines.refuses(entry(), NEWEST, NEWEST + DAY * 1_000) is refused
+
+
+def test_the_reason_says_whether_the_connector_is_still_there() -> None:
+    assert expired(entry()) == "expired"
+    assert expired(entry(enabled=False)) == "connector_removed"
+    assert expired(None) == "connector_removed"
