@@ -38,8 +38,8 @@ def write(uri: str, content: bytes, credentials: str | None) -> None:
     options: dict[str, Any] = {}
     if isinstance(filesystem, _GoogleStorage) and _GCSFS_BOUNDARY in content:
         options["chunksize"] = len(content)
-    seconds = CALL_SECONDS + len(content) / 1_000_000
-    _call(filesystem, "pipe_file", uri, content, seconds=seconds, **options)
+    more_seconds = len(content) / 1_000_000
+    _call(filesystem, "pipe_file", uri, content, more_seconds=more_seconds, **options)
 
 
 _GCSFS_BOUNDARY = b"--==0=="
@@ -104,12 +104,13 @@ def modified_ms(entry: dict[str, Any]) -> int:
 
 
 def _call(
-    filesystem: Any, method: str, *args: Any, seconds: float = CALL_SECONDS, **options: Any
+    filesystem: Any, method: str, *args: Any, more_seconds: float = 0.0, **options: Any
 ) -> Any:
-    """Call a method of a storage library, and give it up after so many seconds."""
+    """Call a method of a storage library, and give it up in time."""
     if not filesystem.async_impl:
         return getattr(filesystem, method)(*args, **options)
     act = getattr(filesystem, f"_{method}")
+    seconds = CALL_SECONDS + more_seconds
     return fsspec.asyn.sync(filesystem.loop, act, *args, timeout=seconds, **options)
 
 

@@ -172,6 +172,13 @@ def test_a_lane_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> 
     assert shown.stderr.startswith("lane 'other' cannot be read: ")
 
 
+def test_a_hold_of_which_nothing_could_be_read_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    hold(tmp_path, "crm", 1)
+    (tmp_path / "status" / "crm.json").mkdir(parents=True)
+    shown = status_of(tmp_path)
+    assert (shown.exit_code, shown.stdout) == (2, "")
+
+
 def test_what_a_partner_or_a_folder_says_cannot_steer_the_terminal(tmp_path: Path) -> None:
     hold(tmp_path, "crm\x1b[2J", 1)
     say(tmp_path, "crm\x1b[2J", answer="[red]no[/red] \x1b[2J", reason="\x1b[2J")

@@ -1,6 +1,6 @@
 """Every kind of storage, as tests use it: the local disk, and object stores that run in the test's process.
 
-A test takes the fixture `storage_root` by importing it and `object_stores`.
+Tests below this folder have the fixtures by way of conftest.py.
 """
 
 import os

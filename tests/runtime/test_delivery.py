@@ -218,6 +218,18 @@ def test_events_of_a_removed_or_paused_connector_are_kept(
     assert outcome.undelivered[0].reason == reason
 
 
+def test_what_comes_with_a_reason_to_be_held_is_not_sent(
+    sandbox: PartnerSandbox, deliverer: Deliverer
+) -> None:
+    entry = entry_of({"kind": "postback", "name": "hook", "url": sandbox.url("hook")})
+    delivery = deliverer.start(Lane("hook", ""), entry, EVENTS[:3], hold_reason="rate_limit")
+    assert delivery.done
+    assert fates(delivery.outcome) == (0, 3, 0)
+    (kept,) = delivery.outcome.undelivered
+    assert (kept.reason, kept.blame, kept.attempts) == ("rate_limit", "none", 0)
+    assert sandbox.accepted_ids("hook") == []
+
+
 @pytest.mark.parametrize("place", ["pack", "judge"])
 def test_a_mistake_in_a_sink_keeps_the_events(
     place: str, deliverer: Deliverer, sandbox: PartnerSandbox

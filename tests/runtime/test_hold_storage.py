@@ -7,17 +7,20 @@ import pytest
 
 from runtime.address import AddressPolicy
 from runtime.attendant import Attendant
+from runtime.dead_letters import letter_files, read_letters, write_letters
 from runtime.hold import ForeignObject, HeldBatch, HoldQueue
-from runtime.lane_statuses import read_status
+from runtime.lane_statuses import read_status, survey, write_status
 from runtime.storage import join, list_names, write_whole
 from runtime.suspensions import Suspensions
 from runtime.watch import first_watch
 from runtime.worker import Worker, WorkerSettings
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
+from schemas.dead_letter import DeadLetter
+from schemas.lane_status import LaneStatus
 
 EVENTS = list(sample_events(200, seed=51))
-LANES = ["crm", "mobile+ios", "mobile+a b%2Fc"]
+LANES = ["crm", "mobile+ios", "mobile+a b/c%2F"]
 
 
 def batch(first: int, last: int) -> HeldBatch:
@@ -66,6 +69,42 @@ def test_a_marker_is_seen_by_other_processes_on_every_storage(storage_root: str)
     ours.mark("mobile+ios", None)
     others.refresh()
     assert [others.state_of(lane) for lane in LANES] == ["resuming", None, "suspended"]
+
+
+def test_a_look_through_a_hold_finds_the_same_on_every_storage(storage_root: str) -> None:
+    queue = HoldQueue(storage_root)
+    assert survey(storage_root, 3_600).lanes == []
+    for lane in LANES:
+        queue.put(lane, [batch(0, 50)])
+        queue.put(lane, [batch(50, 60)])
+    queue.set_aside("mobile+ios", queue.objects("mobile+ios")[0], "it is cut")
+    write_status(
+        storage_root,
+        LaneStatus(
+            lane=LANES[2], connector="mobile", state="suspended", reason="status_401", since=""
+        ),
+    )
+    found = survey(storage_root, 3_600)
+    seen = {one.lane: (one.reason, one.events, one.objects, one.set_aside) for one in found.lanes}
+    assert seen == {
+        LANES[0]: ("unknown", 60, 2, 0),
+        LANES[1]: ("unknown", 10, 1, 1),
+        LANES[2]: ("status_401", 60, 2, 0),
+    }
+    assert all(one.bytes > 1_000 for one in found.lanes)
+    assert found.unread == []
+
+
+def test_dead_letters_are_found_and_read_again_on_every_storage(storage_root: str) -> None:
+    letters = [
+        DeadLetter(event=event, stage="hold", reason="expired", buried_ms=1_900_000_000_000)
+        for event in EVENTS
+    ]
+    assert list(letter_files(storage_root)) == []
+    uri = write_letters(storage_root, letters)
+    assert write_letters(storage_root, letters) == uri  # the same again
+    assert list(letter_files(storage_root)) == [uri]
+    assert [letter.event for letter in read_letters(uri)] == EVENTS
 
 
 def test_a_lane_is_held_and_released_on_every_storage(storage_root: str, tmp_path: Path) -> None:

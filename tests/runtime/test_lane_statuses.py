@@ -8,6 +8,7 @@ import pytest
 
 from runtime.clock import from_rfc3339
 from runtime.hold import HeldBatch, HoldQueue
+from runtime.jobs import new_job_name
 from runtime.lane_statuses import (
     ATTENDED_MS,
     is_attended,
@@ -134,6 +135,16 @@ def test_a_lane_is_attended_for_two_minutes_after_somebody_said_so(
 ) -> None:
     status = status_of("crm", **{"attended_by": "host-1", "attended_at": OLDEST, **fields})
     assert is_attended(status, OLDEST_MS + after_ms) is attended
+
+
+def test_a_lane_whose_job_is_known_to_have_ended_is_attended_by_nobody_at_once() -> None:
+    ours = new_job_name()
+    ended = ours[:-4] + "zzzz"  # of a process that had our number before us
+    attended = [
+        is_attended(status_of("crm", attended_by=job, attended_at=OLDEST), OLDEST_MS)
+        for job in (ours, ended)
+    ]
+    assert attended == [True, False]
 
 
 # All that a hold has

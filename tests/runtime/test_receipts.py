@@ -196,6 +196,16 @@ def test_half_of_the_messages_that_may_be_outstanding_presses(receipts: Receipts
     assert not receipts.is_pressed
 
 
+def test_a_quarter_of_them_is_filling(receipts: Receipts) -> None:
+    receipts.issue(MAX_OUTSTANDING_MESSAGES // 4, MAX_OUTSTANDING_BYTES // 4, lambda: None)
+    assert not receipts.is_filling
+    last = receipts.issue(1, 1, lambda: None)
+    assert receipts.is_filling
+    assert not receipts.is_pressed
+    receipts.decoded(last, receipts.begin(last))
+    assert not receipts.is_filling
+
+
 def test_half_of_the_bytes_that_may_be_outstanding_presses(receipts: Receipts) -> None:
     receipts.issue(1, MAX_OUTSTANDING_BYTES // 2, lambda: None)
     assert not receipts.is_pressed

@@ -1,23 +1,27 @@
 """Files are there whole or not at all, and a fault says whose it is."""
 
+import contextlib
 import http.server
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
-import fsspec
 import pytest
 
+from runtime import storage
 from runtime.storage import (
     StorageError,
     is_local,
     join,
+    list_files,
     list_names,
     read_file,
     remove_file,
     write_whole,
+    writing_whole,
 )
 
 
@@ -68,6 +72,27 @@ def test_removing_is_done_once_or_twice(storage_root: str) -> None:
     remove_file(join(storage_root, "a"))
     remove_file(join(storage_root, "a"))
     assert list_names(storage_root) == []
+
+
+def test_a_file_that_is_written_bit_by_bit_is_there_when_all_went_well(storage_root: str) -> None:
+    uri = join(storage_root, "folder", "a")
+    with contextlib.suppress(KeyError), writing_whole(uri) as file:
+        file.write(b"half")
+        raise KeyError
+    assert list_names(join(storage_root, "folder")) == []
+    with writing_whole(uri) as file:
+        for _ in range(3):
+            file.write(b"part")
+    assert read_file(uri) == b"part" * 3
+    assert list_names(join(storage_root, "folder")) == ["a"]
+
+
+def test_a_file_uri_is_the_path_in_it(tmp_path: Path) -> None:
+    write_whole(f"file://{tmp_path}/folder/a", b"1")
+    assert read_file(f"{tmp_path}/folder/a") == b"1"
+    assert list_names(f"file://{tmp_path}/folder") == ["a"]
+    remove_file(f"file://{tmp_path}/folder/a")
+    assert list_names(f"{tmp_path}/folder") == []
 
 
 @pytest.mark.parametrize(
@@ -201,6 +226,38 @@ def run_python(code: str, *arguments: str) -> str:
     ).stdout
 
 
+def test_what_a_killed_process_left_is_never_listed_and_goes_when_it_is_old(tmp_path: Path) -> None:
+    old, young = tmp_path / ".writing-old", tmp_path / ".writing-young"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    long_ago = time.time() - storage.LEFTOVER_SECONDS - 60
+    os.utime(old, (long_ago, long_ago))
+    assert list_names(str(tmp_path)) == []
+    assert list_files(str(tmp_path)) == []
+    write_whole(str(tmp_path / "a"), b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing-young", "a"]
+
+
+def test_a_folder_can_be_listed_while_it_changes(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def change() -> None:
+        while not ended.is_set():
+            for number in range(50):
+                (tmp_path / str(number)).write_bytes(b"")
+            for number in range(50):
+                (tmp_path / str(number)).unlink()
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        for _ in range(200):
+            assert len(list_files(str(tmp_path))) <= 50
+    finally:
+        ended.set()
+        changer.join()
+
+
 # Google Cloud Storage, as far as its refusals go
 
 
@@ -234,13 +291,10 @@ def test_a_refusal_of_google_says_whose_fault_it_is(
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    fsspec.get_filesystem_class("gs").clear_instance_cache()
     with pytest.raises(StorageError) as written:
         write_whole("gs://bucket/a", b"x")
     with pytest.raises(StorageError) as read:
         read_file("gs://bucket/a")
-    fsspec.get_filesystem_class("gs").clear_instance_cache()
     server.shutdown()
     server.server_close()
     thread.join()

@@ -208,6 +208,19 @@ def test_no_request_exceeds_its_limits(
         assert weight_of(request) <= sink.max_request_bytes
 
 
+@every_kind
+def test_what_a_batch_costs_is_about_what_it_makes(kind: str) -> None:
+    partner = partner_of(kind)
+    sink = partner.sink(max_events=7)
+    lanes = lanes_of(sink, SAMPLES)
+    assert (sink.rate_unit is None) == (kind == "avro_files")
+    for part, events in lanes.items():
+        made = len(sink.pack(events, part, partner.secrets).requests)
+        if sink.rate_unit == "requests":
+            assert made / 2 <= sink.rate_units(events) <= 2 * made
+    assert sink.rate_units([]) == 0
+
+
 def weight_of(request: Request) -> int:
     """What a limit of bytes counts: the body, but of a file the events, for it is compressed."""
     if isinstance(request, FileWrite):

@@ -300,6 +300,34 @@ def test_events_whose_user_differs_in_anything_are_batches_with_their_ids() -> N
     assert [batch["source_request_id"] for batch in together] == [event["id"] for event in events]
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([PUSH, EMAIL]), st.integers(0, 3), st.integers(0, 2))),
+    st.integers(1, 5),
+)
+def test_a_batch_costs_as_many_units_of_the_rate_limit_as_it_makes_user_batches(
+    kinds: list[tuple[str, int, int]], max_events: int
+) -> None:
+    events = [
+        line(
+            sample_event(
+                event_type,
+                seed=number,
+                user={"external_user_id": f"user-{user}" if user else None},
+                properties={"email_address": f"{email}@example.com", "platform": "ios"},
+            )
+        )
+        for number, (event_type, user, email) in enumerate(kinds)
+    ]
+    sink = sink_of(max_events=max_events)
+    bodies = [request.body for request in requests_of(sink.pack(events, "unbound", SECRETS))]
+    assert sink.rate_units(events) == sum(len(json.loads(body)) for body in bodies)
+
+
+def test_what_cannot_be_sent_costs_nothing() -> None:
+    deep = b'{"event_type":"x","id":"1","time":1,"properties":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    assert sink_of().rate_units([b"no event", deep]) == 0
+
+
 def test_the_environment_and_the_identity_are_as_set() -> None:
     batch = batch_of(sample_event(EMAIL), environment="production", identity_key="customer_id")
     assert batch["environment"] == "production"
