@@ -18,7 +18,7 @@ from schemas.pull import Pull
 
 TOPIC = "projects/sandbox/topics/events"
 SUBSCRIPTION = "projects/sandbox/subscriptions/events"
-SECONDS = 20.0
+SECONDS = 40.0
 
 
 @pytest.fixture(autouse=True)
