@@ -298,16 +298,17 @@ def test_a_suspended_lane_gives_way_before_it_presses_the_others(story: Tell) ->
 
 
 @pytest.mark.parametrize("engine", [Engine.DIRECT, Engine.DISTRIBUTED])
+@pytest.mark.parametrize(("resumes_at", "leaves_at"), [(2, 5), (31, 35)])
 def test_what_a_lane_gathered_for_the_hold_leaves_soon_after_it_resumes(
-    engine: Engine, story: Tell
+    resumes_at: int, leaves_at: int, engine: Engine, story: Tell
 ) -> None:
     told = story(engine)
     told.does(lambda: told.worker.suspensions.mark("free", "suspended"))
     told.adds(FREE, 3)
-    told.waits(31)
+    told.waits(resumes_at)
     told.does(lambda: told.worker.suspensions.mark("free", "resuming"))
     told.waits(LOOK_SECONDS)
-    assert times(told.tell()) == [35]
+    assert times(told.tell()) == [leaves_at]
 
 
 def test_ten_thousand_lanes_leave_neither_state_nor_timers(story: Tell) -> None:
