@@ -108,14 +108,14 @@ def test_an_outage_is_held_and_the_lane_resumes_by_itself(
     with streaming(tmp_path, *QUICK) as process:
         publish(publisher, events[:300])
         assert sandbox.wait_for("other", lambda counts: counts.accepted >= 300, 30)
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
         assert eventually(lambda: status_of(tmp_path).get("state") == "suspended")
         assert status_of(tmp_path)["reason"] == reason
         assert status_of(tmp_path)["attended_by"]
         assert (tmp_path / "held" / "suspended" / "hook").exists()
         sandbox.set_fault("hook", None)
         publish(publisher, events[300:])
-        assert eventually(lambda: arrived(sandbox, events))
+        assert eventually(lambda: arrived(sandbox, events), 90)
         assert eventually(lambda: status_of(tmp_path) == {})
         assert interrupt(process) == 0
     assert not (tmp_path / "held" / "suspended" / "hook").exists()
@@ -138,9 +138,9 @@ def test_a_refused_key_is_held_until_the_secret_changes(
     with streaming(tmp_path, "--probe_min", "1 h", "--probe_max", "1 h") as process:
         publish(publisher, events)
         assert eventually(lambda: status_of(tmp_path).get("reason") == "status_401")
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
         (tmp_path / "token").write_text("right")
-        assert eventually(lambda: arrived(sandbox, events))
+        assert eventually(lambda: arrived(sandbox, events), 90)
         assert interrupt(process) == 0
     assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(events))
     assert b"wrong" not in (tmp_path / "log").read_bytes()
@@ -158,13 +158,13 @@ def test_kill_9_while_a_thousand_events_are_held_loses_none(
     events = list(sample_events(1_500, seed=23))
     with streaming(tmp_path, *QUICK) as process:
         publish(publisher, events)
-        assert eventually(lambda: len(set(held_ids(tmp_path))) >= 1_000)
+        assert eventually(lambda: len(set(held_ids(tmp_path))) >= 1_000, 90)
         process.kill()
         process.wait()
     sandbox.set_fault("hook", None)
     with streaming(tmp_path, *QUICK) as process:
         assert eventually(lambda: arrived(sandbox, events), 60)
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 60)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
         assert eventually(lambda: held_ids(tmp_path) == [])
         assert interrupt(process) == 0
     report = report_of(tmp_path)
@@ -183,8 +183,8 @@ def test_what_expires_is_buried_and_can_be_replayed(
     events = list(sample_events(100, seed=24))
     with streaming(tmp_path, *QUICK) as process:
         publish(publisher, events)
-        assert eventually(lambda: len(dead_letters(tmp_path)) >= 100)
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+        assert eventually(lambda: len(dead_letters(tmp_path)) >= 100, 90)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
         assert interrupt(process) == 0
     assert {letter["reason"] for letter in dead_letters(tmp_path)} == {"expired"}
     for letter in dead_letters(tmp_path):
@@ -232,7 +232,7 @@ def test_a_partner_that_rejects_everything_gets_a_hundred_letters_and_is_suspend
     with streaming(tmp_path, "--probe_min", "1 h", "--probe_max", "1 h") as process:
         publish(publisher, events)
         assert eventually(lambda: status_of(tmp_path).get("reason") == "rejects_everything")
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
         assert interrupt(process) == 3
     assert len(dead_letters(tmp_path)) == 100
     assert len(held_ids(tmp_path)) == 200
@@ -255,7 +255,7 @@ def test_a_connector_is_paused_and_resumed_while_events_flow_and_bad_edits_chang
     first, second, third = (list(sample_events(n, seed=n)) for n in (50, 300, 51))
     with streaming(tmp_path, *QUICK) as process:
         publish(publisher, first)
-        assert eventually(lambda: arrived(sandbox, first))
+        assert eventually(lambda: arrived(sandbox, first), 90)
         connect(tmp_path, sandbox, paused=True)
         left = iter(second)
         assert eventually(lambda: publishes(publisher, left) and falls_behind(sandbox))
@@ -265,7 +265,7 @@ def test_a_connector_is_paused_and_resumed_while_events_flow_and_bad_edits_chang
         assert sandbox.wait_for("other", lambda counts: counts.accepted >= 401, 30)
         assert not arrived(sandbox, second)
         connect(tmp_path, sandbox)
-        assert eventually(lambda: arrived(sandbox, [*first, *second, *third]))
+        assert eventually(lambda: arrived(sandbox, [*first, *second, *third]), 90)
         assert interrupt(process) == 0
     assert report_of(tmp_path)["balanced"]
 
@@ -281,8 +281,8 @@ def test_two_processes_on_one_hold_share_its_lanes_and_lose_nothing(
     events = list(sample_events(600, seed=29))
     with streaming(tmp_path, *QUICK) as one, streaming(tmp_path, *QUICK) as other:
         publish(publisher, events)
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
-        assert eventually(lambda: len(set(held_ids(tmp_path))) == 600)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
+        assert eventually(lambda: len(set(held_ids(tmp_path))) == 600, 90)
         sandbox.set_fault("hook", None)
         assert eventually(lambda: arrived(sandbox, events), 60)
         assert {interrupt(one), interrupt(other)} <= {0, 3}

@@ -99,7 +99,7 @@ def test_an_interrupt_delivers_what_waits_for_its_window(
         assert sandbox.counts("hook").accepted == 0
         assert interrupt(process) == 0
     assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(events))
-    assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+    assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
 
 
 def test_an_idle_subscription_freezes_no_timer(
@@ -133,7 +133,7 @@ def test_kill_9_in_mid_stream_and_a_restart_lose_nothing(
         process.kill()
         process.wait()
     with streaming(tmp_path) as process:
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 60)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
         assert interrupt(process) == 0
     assert set(sandbox.accepted_ids("hook")) == set(ids_of(events))
 
@@ -148,7 +148,7 @@ def test_what_a_dead_partner_did_not_take_is_held_and_the_others_get_everything(
     events = list(sample_events(500, seed=7))
     with streaming(tmp_path) as process:
         publish(publisher, events)
-        assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 500)
+        assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 500, 90)
         assert interrupt(process) == 3
     assert sorted(sandbox.accepted_ids("other")) == sorted(ids_of(events))
     assert sorted(ids_of(held_events(tmp_path, "hook"))) == sorted(ids_of(events))
@@ -173,7 +173,7 @@ def test_a_partner_that_hangs_does_not_stop_the_others(
     with streaming(tmp_path) as process:
         publish(publisher, list(sample_events(count, seed=11)))
         assert sandbox.wait_for("other", lambda counts: counts.accepted >= count, 60)
-        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+        assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
         assert interrupt(process) == 3
     report = report_of(tmp_path)
     assert report["balanced"]
