@@ -12,13 +12,13 @@ import hashlib
 import logging
 import re
 import threading
-import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from runtime.storage import join, list_files, list_names, read_file, remove_file, write_whole
+from schemas.lane import file_name_of, lane_of_file
 
 MAX_OBJECT_BYTES = 8_000_000
 MAX_OBJECT_SPAN_MS = 300_000
@@ -119,7 +119,7 @@ class HoldQueue:
 
     def lanes(self) -> list[str]:
         """The lanes that have something held or once had."""
-        return [urllib.parse.unquote(name) for name in list_names(join(self.root, "queue"))]
+        return [lane_of_file(name) for name in list_names(join(self.root, "queue"))]
 
     def objects(self, lane: str) -> list[str]:
         """The names of a lane's objects, oldest first."""
@@ -186,13 +186,13 @@ class HoldQueue:
             StorageError: it could not be moved; it stays in the queue.
         """
         uri = join(self._folder(lane), name)
-        aside = join(self.root, "set-aside", _quote(lane), name)
+        aside = join(self.root, "set-aside", file_name_of(lane), name)
         write_whole(aside, read_file(uri))
         remove_file(uri)
         _logger.error("set aside as %s: %s", aside, why)
 
     def _folder(self, lane: str) -> str:
-        return join(self.root, "queue", _quote(lane))
+        return join(self.root, "queue", file_name_of(lane))
 
 
 def gather(batches: Iterable[HeldBatch]) -> Iterator[list[HeldBatch]]:
@@ -211,10 +211,6 @@ def gather(batches: Iterable[HeldBatch]) -> Iterator[list[HeldBatch]]:
         size += batch.size
     if group:
         yield group
-
-
-def _quote(lane: str) -> str:
-    return urllib.parse.quote(lane, safe="+")
 
 
 def _digest(content: bytes) -> str:

@@ -1,7 +1,6 @@
 """The statuses of the hold's lanes: one JSON file a lane, written by whoever attends it."""
 
 import logging
-import urllib.parse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from runtime.clock import from_rfc3339, rfc3339
 from runtime.hold import HeldName, HoldQueue
 from runtime.jobs import has_ended
 from runtime.storage import StorageError, join, list_names, read_file, remove_file, write_whole
-from schemas.lane import connector_of
+from schemas.lane import connector_of, file_name_of, lane_of_file
 from schemas.lane_status import LaneStatus
 from schemas.limits import MAX_TIME_SECONDS
 
@@ -66,18 +65,6 @@ def remove_status(root: str, lane: str) -> None:
     remove_file(_place(root, lane))
 
 
-def read_statuses(root: str) -> list[LaneStatus]:
-    """The statuses of all lanes that have one, by lane.
-
-    Raises:
-        StorageError: the hold cannot be read.
-    """
-    names = list_names(join(root, "status"))
-    lanes = [urllib.parse.unquote(name.removesuffix(".json")) for name in names]
-    found = [read_status(root, lane) for lane in sorted(lanes)]
-    return [status for status in found if status is not None]
-
-
 def is_attended(status: LaneStatus, now_ms: int) -> bool:
     """Whether a job says that it attends the lane, has said so lately, and is not known to be dead."""
     at_ms = from_rfc3339(status.attended_at)
@@ -128,10 +115,7 @@ def survey(root: str, max_age_seconds: float) -> Survey:
 def _set_aside(root: str) -> dict[str, int]:
     """How many objects of each lane were set aside."""
     folder = join(root, "set-aside")
-    return {
-        urllib.parse.unquote(name): len(list_names(join(folder, name)))
-        for name in list_names(folder)
-    }
+    return {lane_of_file(name): len(list_names(join(folder, name))) for name in list_names(folder)}
 
 
 def _look(queue: HoldQueue, lane: str, set_aside: int, max_age_seconds: float) -> LaneStatus | None:
@@ -178,4 +162,4 @@ def _text(ms: int) -> str:
 
 
 def _place(root: str, lane: str) -> str:
-    return join(root, "status", urllib.parse.quote(lane, safe="+") + ".json")
+    return join(root, "status", file_name_of(lane) + ".json")

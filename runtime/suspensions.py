@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from runtime.storage import StorageError, join, list_names, remove_file, write_whole
+from schemas.lane import file_name_of, lane_of_file
 
 LOOK_SECONDS = 3.0
 OURS_SECONDS = 15.0
@@ -62,7 +62,7 @@ class Suspensions:
     def _tell(self, lane: str, state: LaneState | None) -> None:
         self._told[lane] = state
         for folder in ("suspended", "resuming"):
-            uri = join(self._root, folder, urllib.parse.quote(lane, safe="+"))
+            uri = join(self._root, folder, file_name_of(lane))
             try:
                 if folder == state:
                     write_whole(uri, b"")
@@ -91,7 +91,7 @@ class Suspensions:
         try:
             for state in states:
                 for name in list_names(join(self._root, state)):
-                    found[urllib.parse.unquote(name)] = state
+                    found[lane_of_file(name)] = state
         except StorageError as error:
             _logger.error("which lanes are suspended cannot be read: %s", error)
             return

@@ -1,5 +1,6 @@
 """A lane: what is batched, paced and suspended together; its key is what Beam groups by."""
 
+import urllib.parse
 from typing import NamedTuple
 
 
@@ -29,3 +30,13 @@ def hold_lane(connector: str, hold_part: str) -> str:
 def connector_of(held: str) -> str:
     """The connector of a queue in the hold; a connector's name holds no plus sign."""
     return held.partition("+")[0]
+
+
+def file_name_of(held: str) -> str:
+    """What a queue in the hold is called where it is a file or a folder: no slash leads out of it."""
+    return urllib.parse.quote(held, safe="+")
+
+
+def lane_of_file(name: str) -> str:
+    """The queue in the hold that `file_name_of` has named."""
+    return urllib.parse.unquote(name)

@@ -13,12 +13,12 @@ from runtime.lane_statuses import (
     ATTENDED_MS,
     is_attended,
     read_status,
-    read_statuses,
     remove_status,
     survey,
     write_status,
 )
 from runtime.storage import StorageError, join, list_names, write_whole
+from schemas.lane import lane_of_file
 from schemas.lane_status import LaneStatus
 
 LANES = ["crm", "crm+ios", "crm+a/b é", "crm+%2e", "crm+..", "crm+x.json"]
@@ -72,11 +72,13 @@ def test_a_person_finds_and_reads_a_status(tmp_path: Path) -> None:
     assert text.endswith("}\n")
 
 
-def test_all_statuses_are_read_by_lane(root: str) -> None:
-    assert read_statuses(root) == []
+def test_every_lane_has_a_status_of_its_own(root: str) -> None:
+    assert [read_status(root, lane) for lane in LANES] == [None] * len(LANES)
     for lane in LANES:
         write_status(root, status_of(lane))
-    assert read_statuses(root) == [status_of(lane) for lane in sorted(LANES)]
+    assert [read_status(root, lane) for lane in LANES] == [status_of(lane) for lane in LANES]
+    files = list_names(join(root, "status"))
+    assert sorted(lane_of_file(name.removesuffix(".json")) for name in files) == sorted(LANES)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_a_damaged_status_is_none_and_is_logged(
     with caplog.at_level(logging.WARNING):
         assert read_status(root, "crm") is None
     assert "crm.json is damaged" in caplog.text
-    assert read_statuses(root) == [status_of("fine")]
+    assert read_status(root, "fine") == status_of("fine")
 
 
 def test_what_a_later_version_adds_to_a_status_is_no_damage(root: str) -> None:
