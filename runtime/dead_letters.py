@@ -43,7 +43,8 @@ class Letter(NamedTuple):
 def write_letters(folder: str, letters: Sequence[DeadLetter]) -> str:
     """Write letters to one file under `folder` and return its URI.
 
-    The name is a hash of the letters: the same ones, written again, are the same file.
+    The name is a hash of the letters: the same ones, written again, are the same file, byte for byte
+    (else Avro's sync marker is drawn by chance).
 
     Raises:
         StorageError: the file could not be written.
@@ -51,7 +52,8 @@ def write_letters(folder: str, letters: Sequence[DeadLetter]) -> str:
     name = hashlib.sha256(msgspec.msgpack.encode(letters)).hexdigest()[:32]
     day = time.strftime("%Y-%m-%d", time.gmtime(min(x.buried_ms for x in letters) / 1_000))
     content = io.BytesIO()
-    fastavro.writer(content, _SCHEMA, map(to_avro, letters), codec="deflate")
+    marker = bytes.fromhex(name)
+    fastavro.writer(content, _SCHEMA, map(to_avro, letters), codec="deflate", sync_marker=marker)
     uri = join(folder, f"date={day}", f"{name}.avro")
     write_whole(uri, content.getvalue())
     return uri
