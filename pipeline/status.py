@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runtime.alerts import EXPIRING_MS
 from runtime.clock import from_rfc3339
 from runtime.lane_statuses import is_attended, survey
 from runtime.storage import StorageError
@@ -19,7 +20,6 @@ PIPE_WIDTH = 160
 """Where there is no terminal."""
 WIDE = 140
 """From so many columns on a lane gets a line, and not a paragraph."""
-SOON_MS = 6 * 3_600_000
 MAX_ANSWER_CHARS = 60
 
 _STYLES = {"suspended": "red", "holding": "yellow", "resuming": "green"}
@@ -133,7 +133,7 @@ def _dead_lettering(lane: LaneStatus, now_ms: int) -> Text:
         return Text("not while it resumes" if lane.state == "resuming" else "-")
     if at_ms <= now_ms:
         return Text(f"due {in_words(now_ms - at_ms)} ago", "bold red")
-    return Text(f"in {in_words(at_ms - now_ms)}", "red" if at_ms - now_ms < SOON_MS else "")
+    return Text(f"in {in_words(at_ms - now_ms)}", "red" if at_ms - now_ms < EXPIRING_MS else "")
 
 
 def _attended_by(lane: LaneStatus, now_ms: int) -> Text:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from runtime.clock import from_rfc3339, rfc3339
+from runtime.clock import from_rfc3339, is_recent, rfc3339
 from runtime.secrets import SecretError, read_secret
 from schemas.alert import Alert, AlertEvent
 from schemas.connector import Connector, Url
@@ -250,7 +250,7 @@ def news_of(
         events.append("resumed")
     if _is_expiring(status, now_ms, expiring_ms) and not told.expiring:
         events.append("expiring")
-    if has_buried and (status is None or _is_due(told.buried_at_ms, now_ms)):
+    if has_buried and (status is None or not is_recent(told.buried_at_ms, now_ms, BURYING_MS)):
         events.append("burying")
     is_over = state in ("resuming", None)
     return events, Told(
@@ -265,8 +265,3 @@ def _is_expiring(status: LaneStatus | None, now_ms: int, expiring_ms: int) -> bo
         return False
     begins_ms = from_rfc3339(status.dead_letters_from)
     return begins_ms is not None and begins_ms - now_ms <= expiring_ms
-
-
-def _is_due(last_ms: int | None, now_ms: int) -> bool:
-    """Whether a minute has passed; also when the clock was put back."""
-    return last_ms is None or not 0 <= now_ms - last_ms < BURYING_MS

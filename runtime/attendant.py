@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from runtime.alerts import LaneAlerts
-from runtime.clock import rfc3339
+from runtime.clock import is_recent, rfc3339
 from runtime.connectors import ConnectorEntry
 from runtime.delivery import obstacle_of
 from runtime.held_queue import HeldQueue
+from runtime.hold import Depth
 from runtime.lane_expiry import bury_expired
 from runtime.lane_release import LaneRelease
 from runtime.lane_statuses import ATTENDED_MS, is_attended, read_status, remove_status, write_status
@@ -76,7 +77,7 @@ class Attendant:
         now = self._worker.now_ms()
         if self._is_attended_by_others(now):
             return Outcome(watch, watch, Tally(), now + ATTENDED_MS // 2)
-        entry = self._worker.config.current().connectors.get(connector_of(self._lane))
+        entry = self._entry
         is_try = self._has_changed(entry) or watch.state == "resuming" or is_due(watch, now)
         self._queue.look(anew=written or is_try)
         turn = Turn()
@@ -99,9 +100,14 @@ class Attendant:
         if self._told_ms is not None:
             self._queue.look(anew=True)
             if not self._queue.empty:
-                status = msgspec.structs.replace(self._status(watch), attended_by="")
+                status = msgspec.structs.replace(self._status(watch, self._entry), attended_by="")
                 write_status(self._worker.settings.hold, status)
         return self._queue.take_tally()
+
+    @property
+    def _entry(self) -> ConnectorEntry | None:
+        """The lane's connector as it is now."""
+        return self._worker.config.current().connectors.get(connector_of(self._lane))
 
     def _try(self, entry: ConnectorEntry | None, watch: Watch, turn: Turn, is_try: bool) -> None:
         obstacle = obstacle_of(entry)
@@ -139,7 +145,7 @@ class Attendant:
 
     def _is_attended_by_others(self, now: int) -> bool:
         """Look who attends the lane whenever its status is about to be written."""
-        if self._told_ms is not None and self._told_ms <= now < self._told_ms + STATUS_MS:
+        if is_recent(self._told_ms, now, STATUS_MS):
             return False
         status = read_status(self._worker.settings.hold, self._lane)
         if status is None or status.attended_by == self._worker.settings.job:
@@ -159,24 +165,18 @@ class Attendant:
         now = self._worker.now_ms()
         state = after.state if after else None
         self._worker.suspensions.mark(self._lane, None if state == "holding" else state)
-        status = self._status(after) if after else None
+        status = self._status(after, entry) if after else None
         self._alerts.look(status, entry.settings if entry else None, now, turn.buried)
         if status is None:
             remove_status(self._worker.settings.hold, self._lane)
             self._told_ms = self._told_state = None
             return
-        is_old = self._told_ms is None or not self._told_ms <= now < self._told_ms + STATUS_MS
-        if is_old or state != self._told_state:
+        if state != self._told_state or not is_recent(self._told_ms, now, STATUS_MS):
             write_status(self._worker.settings.hold, status)
             self._told_ms, self._told_state = now, state
 
-    def _status(self, watch: Watch) -> LaneStatus:
-        files = self._queue.files
-        known = [file.known for file in files]
-        oldest = min((one.oldest_ms for one in known if one), default=None)
-        entry = self._worker.config.current().connectors.get(connector_of(self._lane))
-        newest = min((one.newest_ms for one in known if one), default=None)
-        deadline = self._worker.deadlines.of(entry, newest) if newest is not None else None
+    def _status(self, watch: Watch, entry: ConnectorEntry | None) -> LaneStatus:
+        depth = Depth.of(self._queue.files)
         suspended = watch.state == "suspended"
         return LaneStatus(
             lane=self._lane,
@@ -186,15 +186,20 @@ class Attendant:
             status=watch.status,
             answer=watch.answer,
             since=rfc3339(watch.since_ms),
-            events=sum(one.events for one in known if one),
-            objects=len(files),
-            bytes=sum(file.size for file in files),
-            oldest=rfc3339(oldest) if oldest is not None else None,
+            events=depth.events,
+            objects=depth.objects,
+            bytes=depth.bytes,
+            oldest=None if depth.oldest_ms is None else rfc3339(depth.oldest_ms),
             probes_failed=watch.failures if suspended else 0,
             next_probe=rfc3339(watch.next_try_ms) if suspended else None,
-            dead_letters_from=rfc3339(deadline) if deadline is not None else None,
+            dead_letters_from=self._dead_letters_from(depth, entry),
             set_aside=self._queue.set_aside,
             attended_by=self._worker.settings.job,
             attended_since=rfc3339(self._since_ms),
             attended_at=rfc3339(self._worker.now_ms()),
         )
+
+    def _dead_letters_from(self, depth: Depth, entry: ConnectorEntry | None) -> str | None:
+        if depth.newest_ms is None:
+            return None
+        return rfc3339(self._worker.deadlines.of(entry, depth.newest_ms))

@@ -27,6 +27,10 @@ class Deadlines:
         own = entry.settings.max_event_age if entry else None
         return newest_ms + int((self.max_age_seconds if own is None else own) * 1_000)
 
+    def has_passed(self, entry: ConnectorEntry | None, newest_ms: int, now_ms: int) -> bool:
+        """Whether events of which the newest was published then are to be buried."""
+        return self.of(entry, newest_ms) <= now_ms
+
     def refuses(self, entry: ConnectorEntry | None, newest_ms: int, now_ms: int) -> bool:
         """Whether events that arrive now are too old even to be tried."""
-        return self.late_events == "bury" and self.of(entry, newest_ms) <= now_ms
+        return self.late_events == "bury" and self.has_passed(entry, newest_ms, now_ms)

@@ -35,7 +35,7 @@ class HeldObject:
         self.lane = lane
         self.name = name
         self.letters: list[DeadLetter] = []
-        """Of events that are given up; written by `close`, or before it by the caller."""
+        """Of events that are given up; the caller writes them before it closes the object."""
         self.accepted = 0
         self.kept: str | None = None
         """The object that holds what is left of it, once it is closed."""
@@ -115,7 +115,7 @@ class HeldObject:
         self._waiting.clear()
         self._left = []
         for batch in batches:
-            if self._worker.deadlines.of(self._entry, batch.newest_ms) <= now_ms:
+            if self._worker.deadlines.has_passed(self._entry, batch.newest_ms, now_ms):
                 self._give_up(batch, batch.events, expired(self._entry))
             else:
                 self._waiting.append(batch)
@@ -138,9 +138,8 @@ class HeldObject:
         is_own = hold.owned(self.lane, self.name)
         left = [*self._left, *self._waiting]
         self.kept = hold.put(self.lane, left) if left else None
-        if (
-            self.kept != self.name
-        ):  # the same content has the same name: nothing changed, nothing goes
+        # The same content has the same name: then nothing has changed, and nothing goes.
+        if self.kept != self.name:
             hold.remove(self.lane, self.name)
         left_count = sum(len(batch.events) for batch in left)
         ended = self.accepted + len(self.letters)

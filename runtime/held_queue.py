@@ -1,5 +1,6 @@
 """The queue of one lane of the hold as one process sees it: listed now and then, read oldest first."""
 
+from runtime.clock import is_recent
 from runtime.held_object import HeldObject
 from runtime.hold import ForeignObject, HeldFile
 from runtime.ledger import Tally
@@ -44,8 +45,7 @@ class HeldQueue:
             StorageError: it cannot be listed.
         """
         now = self._worker.now_ms()
-        listed = self._listed_at_ms
-        if anew or listed is None or not listed <= now < listed + LIST_MS:
+        if anew or not is_recent(self._listed_at_ms, now, LIST_MS):
             self._listed_at_ms = now
             self.files = self._worker.hold.files(self._lane)
 

@@ -102,6 +102,28 @@ class HeldFile(NamedTuple):
         return HeldName.parse(self.name)
 
 
+class Depth(NamedTuple):
+    """What a listing says of a queue; times in ms since the epoch, None where it has no event."""
+
+    events: int
+    objects: int
+    bytes: int
+    oldest_ms: int | None
+    newest_ms: int | None
+    """Of the object that is buried first."""
+
+    @classmethod
+    def of(cls, files: Sequence[HeldFile]) -> "Depth":
+        known = [name for file in files if (name := file.known) is not None]
+        return cls(
+            sum(name.events for name in known),
+            len(files),
+            sum(file.size for file in files),
+            min((name.oldest_ms for name in known), default=None),
+            min((name.newest_ms for name in known), default=None),
+        )
+
+
 _NAME = re.compile(r"(\d{13,})-(\d{13,})-(\d+)-([0-9a-f]{32})")
 
 

@@ -8,11 +8,11 @@ from runtime.dead_letters import write_letters
 from runtime.held_object import HeldObject
 from runtime.held_queue import HeldQueue
 from runtime.hold import HeldFile
+from runtime.turn import TURN_SECONDS
 from runtime.worker import Worker
 from schemas.dead_letter import DeadLetter
 
 FILE_BYTES = 8_000_000
-TURN_SECONDS = 2.0
 
 
 def bury_expired(worker: Worker, queue: HeldQueue, entry: ConnectorEntry | None) -> Counter[str]:
@@ -25,7 +25,7 @@ def bury_expired(worker: Worker, queue: HeldQueue, entry: ConnectorEntry | None)
     doomed: list[HeldObject] = []
     size = 0
     buried: Counter[str] = Counter()
-    for file in [file for file in queue.files if _is_late(worker, entry, file)]:
+    for file in [file for file in queue.files if is_late(worker, entry, file)]:
         held = queue.open(file)
         if held is None:
             continue
@@ -50,7 +50,12 @@ def _bury(worker: Worker, queue: HeldQueue, doomed: list[HeldObject]) -> Counter
     return Counter(letter.reason for letter in letters)
 
 
-def _is_late(worker: Worker, entry: ConnectorEntry | None, file: HeldFile) -> bool:
-    """A name that is not one of ours counts as late: it is found out by reading."""
+def is_late(worker: Worker, entry: ConnectorEntry | None, file: HeldFile) -> bool:
+    """Whether an object has to be read because it may be past its deadline.
+
+    One whose name is not ours has to be read too, for that is how it is found out.
+    """
     known = file.known
-    return known is None or worker.deadlines.of(entry, known.newest_ms) <= worker.now_ms()
+    if known is None:
+        return True
+    return worker.deadlines.has_passed(entry, known.newest_ms, worker.now_ms())

@@ -7,12 +7,10 @@ from runtime.delivery import QUICK_TRIES
 from runtime.held_object import HeldObject
 from runtime.held_queue import HeldQueue
 from runtime.token_bucket import TokenBucket, full_bucket, release_share
-from runtime.turn import Turn
+from runtime.turn import TURN_SECONDS, Turn
 from runtime.watch import MAX_REJECTED, Failure, Watch
 from runtime.worker import Worker
 
-TURN_SECONDS = 2.0
-"""How long a queue is released at a time, so that lanes take turns."""
 MAX_PORTION_REQUESTS = 32
 """What is sent together at the most, so that fresh events of the lane are not kept waiting."""
 

@@ -1,19 +1,17 @@
 """The statuses of the hold's lanes: one JSON file a lane, written by whoever attends it."""
 
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import msgspec
 
 from runtime.clock import from_rfc3339, rfc3339
-from runtime.hold import HeldName, HoldQueue
+from runtime.hold import Depth, HoldQueue
 from runtime.jobs import has_ended
 from runtime.storage import StorageError, join, list_names, read_file, remove_file, write_whole
 from schemas.lane import connector_of, file_name_of, lane_of_file
 from schemas.lane_status import LaneStatus
-from schemas.limits import MAX_TIME_SECONDS
 
 ATTENDED_MS = 120_000
 """A lane whose status nobody has written for so long is attended by nobody."""
@@ -123,16 +121,14 @@ def _look(queue: HoldQueue, lane: str, set_aside: int, max_age_seconds: float) -
     if not files and not set_aside:
         return None
     status = read_status(queue.root, lane) or _unknown(lane)
-    names = [file.known for file in files]
-    known = [name for name in names if name is not None]
-    oldest_ms = min((name.oldest_ms for name in known), default=None)
+    depth = Depth.of(files)
     return msgspec.structs.replace(
         status,
-        events=sum(name.events for name in known),
-        objects=len(files),
-        bytes=sum(file.size for file in files),
-        oldest=None if oldest_ms is None else _text(oldest_ms),
-        dead_letters_from=_dead_letters_from(status, known, int(max_age_seconds * 1_000)),
+        events=depth.events,
+        objects=depth.objects,
+        bytes=depth.bytes,
+        oldest=None if depth.oldest_ms is None else rfc3339(depth.oldest_ms),
+        dead_letters_from=_dead_letters_from(status, depth, int(max_age_seconds * 1_000)),
         set_aside=set_aside,
     )
 
@@ -144,21 +140,17 @@ def _unknown(lane: str) -> LaneStatus:
     )
 
 
-def _dead_letters_from(status: LaneStatus, held: Sequence[HeldName], max_age_ms: int) -> str | None:
+def _dead_letters_from(status: LaneStatus, depth: Depth, max_age_ms: int) -> str | None:
     """What the status says, moved on with the oldest event if that is another now."""
-    if not held or status.state == "resuming":
-        return status.dead_letters_from if held else None
+    if depth.oldest_ms is None or depth.newest_ms is None:
+        return None
+    if status.state == "resuming":
+        return status.dead_letters_from
     said_ms = from_rfc3339(status.dead_letters_from or "")
     if said_ms is None:
-        return _text(min(name.newest_ms for name in held) + max_age_ms)
-    oldest_ms = min(name.oldest_ms for name in held)
+        return rfc3339(depth.newest_ms + max_age_ms)
     before_ms = from_rfc3339(status.oldest or "")
-    return _text(said_ms + (0 if before_ms is None else oldest_ms - before_ms))
-
-
-def _text(ms: int) -> str:
-    """The time as text; that of a name that is not ours may be no time at all."""
-    return rfc3339(max(0, min(ms, MAX_TIME_SECONDS * 1_000)))
+    return rfc3339(said_ms + (0 if before_ms is None else depth.oldest_ms - before_ms))
 
 
 def _place(root: str, lane: str) -> str:

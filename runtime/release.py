@@ -3,7 +3,8 @@
 import logging
 
 from runtime.held_object import HeldObject
-from runtime.hold import ForeignObject, HeldName
+from runtime.hold import ForeignObject, HeldFile
+from runtime.lane_expiry import is_late
 from runtime.ledger import Tally
 from runtime.storage import StorageError
 from runtime.watch import MAX_REJECTED, Failure
@@ -21,13 +22,13 @@ def release_lane(worker: Worker, lane: str) -> Tally:
     fails, the rest of the queue stays as it is, but for what is past its deadline.
     """
     release = _Release(worker, lane)
-    for name in _objects(worker, lane):
+    for file in _files(worker, lane):
         try:
-            release.take(name)
+            release.take(file)
         except ForeignObject as error:
-            _set_aside(worker, lane, name, error)
+            _set_aside(worker, lane, file.name, error)
         except StorageError as error:
-            _logger.error("lane %s: %s stays held: %s", lane, name, error)
+            _logger.error("lane %s: %s stays held: %s", lane, file.name, error)
     return release.tally
 
 
@@ -41,13 +42,14 @@ class _Release:
         self._failure: Failure | None = None
         self._rejected = 0
 
-    def take(self, name: str) -> None:
+    def take(self, file: HeldFile) -> None:
+        entry = self._worker.config.current().connectors.get(connector_of(self._lane))
         if self._failure is None:
-            self._send(HeldObject(self._worker, self._lane, name))
-        elif self._is_late(name):
-            self._close(HeldObject(self._worker, self._lane, name))
+            self._send(HeldObject(self._worker, self._lane, file.name))
+        elif is_late(self._worker, entry, file):
+            self._close(HeldObject(self._worker, self._lane, file.name))
         else:
-            self._leave(name)
+            self._leave(file)
 
     def _send(self, held: HeldObject) -> None:
         failure = held.send(held.next_portion(_ALL))
@@ -64,15 +66,9 @@ class _Release:
         held.write_letters()
         self.tally.add(held.close())
 
-    def _is_late(self, name: str) -> bool:
-        known = HeldName.parse(name)
-        entry = self._worker.config.current().connectors.get(connector_of(self._lane))
-        deadline = self._worker.deadlines.of(entry, known.newest_ms) if known else 0
-        return deadline <= self._worker.now_ms()
-
-    def _leave(self, name: str) -> None:
-        known = HeldName.parse(name)
-        if known is not None and not self._worker.hold.owned(self._lane, name):
+    def _leave(self, file: HeldFile) -> None:
+        known = file.known
+        if known is not None and not self._worker.hold.owned(self._lane, file.name):
             counts = self.tally.of(connector_of(self._lane))
             counts.adopted += known.events
             counts.held += known.events
@@ -83,7 +79,7 @@ _ALL = 1 << 62
 
 def held_lanes(worker: Worker) -> list[str]:
     """The lanes that have something held."""
-    return [lane for lane in worker.hold.lanes() if _objects(worker, lane)]
+    return [lane for lane in worker.hold.lanes() if _files(worker, lane)]
 
 
 def _set_aside(worker: Worker, lane: str, name: str, error: ForeignObject) -> None:
@@ -94,10 +90,10 @@ def _set_aside(worker: Worker, lane: str, name: str, error: ForeignObject) -> No
         _logger.error("left alone: %s; it cannot be set aside: %s", error, failure)
 
 
-def _objects(worker: Worker, lane: str) -> list[str]:
+def _files(worker: Worker, lane: str) -> list[HeldFile]:
     """A lane's objects; a lane that cannot be read must not stop the others."""
     try:
-        return worker.hold.objects(lane)
+        return worker.hold.files(lane)
     except StorageError as error:
         _logger.error("lane %s stays held: %s", lane, error)
         return []

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from runtime.watch import Failure, ProbePace, Watch, accepted, failed, rejected
 
+TURN_SECONDS = 2.0
+"""How long a queue is worked on at a time, so that lanes take turns."""
+
 
 @dataclass
 class Turn:

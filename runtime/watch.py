@@ -57,6 +57,10 @@ class ProbePace:
         bound = min(self.max_ms, self.min_ms * 2 ** min(failures, 30))
         return int(self.between(min(self.min_ms, bound), bound))
 
+    def soon_ms(self) -> int:
+        """The wait for the next try of what failed once."""
+        return int(self.between(0, min(FIRST_TRY_MS, self.min_ms)))
+
 
 class Failure(msgspec.Struct, array_like=True, frozen=True):
     """Why a try did not deliver, or was not made."""
@@ -80,8 +84,8 @@ def first_watch(now_ms: int, reason: str = "adopted") -> Watch:
 def noted(watch: Watch | None, failure: Failure, now_ms: int, pace: ProbePace) -> Watch:
     """The watch when undelivered batches have been written to the lane's queue."""
     if watch is None:
-        soon = int(pace.between(0, min(FIRST_TRY_MS, pace.min_ms)))
-        watch = Watch(VERSION, "holding", failure.reason, None, "", now_ms, 0, now_ms + soon)
+        next_try_ms = now_ms + pace.soon_ms()
+        watch = Watch(VERSION, "holding", failure.reason, None, "", now_ms, 0, next_try_ms)
     if watch.state == "suspended" or failure.blame == "none":
         return watch
     if failure.blame == "events":
@@ -98,7 +102,7 @@ def failed(watch: Watch, failure: Failure, now_ms: int, pace: ProbePace) -> Watc
         wait_ms = pace.wait_ms(failures - 1)
     else:
         state = "holding"
-        wait_ms = int(pace.between(0, min(FIRST_TRY_MS, pace.min_ms)))
+        wait_ms = pace.soon_ms()
     return msgspec.structs.replace(
         watch,
         state=state,

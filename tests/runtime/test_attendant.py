@@ -383,3 +383,22 @@ def test_an_expiry_storm_is_gathered_into_few_files(start: Start, sandbox: Partn
     assert held.counts == (0, 0, {"expired": 3_000})
     assert len(held.letters()) == 3_000
     assert len(list((held.folder / "dead").rglob("*.avro"))) <= 3
+
+
+def test_a_foreign_name_that_is_no_time_does_not_stop_the_lane(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    """It looks like one of ours, so the status tells its times until it is found out by reading."""
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 50)
+    endless = "9" * 30
+    foreign = held.folder / "held" / "queue" / "hook" / f"{endless}-{endless}-1-{'0' * 32}"
+    foreign.write_text("not ours")
+    held.live(10 * MINUTE, MINUTE)
+    assert held.watch is not None
+    assert held.watch.state == "suspended"
+    sandbox.set_fault("hook", None)
+    held.live(HOUR, MINUTE)
+    assert held.counts == (50, 0, {})
+    assert not foreign.exists()
