@@ -4,7 +4,6 @@ import argparse
 import logging
 import re
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
 from runtime.jobs import new_job_name
 from runtime.release import held_lanes
+from runtime.repeating import Repeating
 from runtime.reporting import make_report
 from runtime.secrets import SecretError, read_secret
 from runtime.storage import StorageError, is_local, write_whole
@@ -281,18 +281,15 @@ def _stopping(subscriber: Subscriber | None) -> Iterator[None]:
 @contextmanager
 def _reporting(plan: Run, worker: Worker, started: float) -> Iterator[None]:
     """Write the report every few seconds, and say how far the run is."""
-    over = threading.Event()
 
-    def follow() -> None:
-        while not over.wait(REPORT_SECONDS):
-            report = _report(plan, worker, started)
-            delivered = sum(connector.delivered for connector in report.connectors.values())
-            _logger.info("received %d, delivered %d", report.received, delivered)
+    def tell() -> None:
+        report = _report(plan, worker, started)
+        delivered = sum(connector.delivered for connector in report.connectors.values())
+        _logger.info("received %d, delivered %d", report.received, delivered)
 
-    thread = threading.Thread(target=follow, name="report", daemon=True)
-    thread.start()
+    repeating = Repeating("report", REPORT_SECONDS, tell)
+    repeating.start()
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        repeating.close()

@@ -1,12 +1,12 @@
 """The ConfigStore: the connectors as they are now, read again every so often; one a process."""
 
 import logging
-import threading
 from collections.abc import Iterable
 
 from runtime.address import AddressPolicy
 from runtime.connectors import Config, ConfigError, ConnectorEntry, read_config
 from runtime.problems import Problem
+from runtime.repeating import Repeating
 
 _logger = logging.getLogger(__name__)
 
@@ -22,28 +22,22 @@ class ConfigStore:
         """
         self._uri = uri
         self._policy = policy
-        self._refresh_seconds = refresh_seconds
         self.first, problems = read_config(uri, policy)
         if problems:
             raise ConfigError(problems)
         self._config = self.first
         self._refused: tuple[Problem, ...] = ()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._repeating = Repeating("config", refresh_seconds, self.refresh)
 
     def current(self) -> Config:
         return self._config
 
     def follow(self) -> None:
         """Begin to read the file again every so often, on a thread of its own."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._follow, name="config", daemon=True)
-            self._thread.start()
+        self._repeating.start()
 
     def close(self) -> None:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._repeating.close()
 
     def refresh(self) -> None:
         """Read the file now; what is not valid in it stays as it was, and the log says so."""
@@ -63,10 +57,6 @@ class ConfigStore:
             self._refused = problems
             for problem in problems:
                 _logger.error("the edit is refused, the last good settings stay: %s", problem)
-
-    def _follow(self) -> None:
-        while not self._stopped.wait(self._refresh_seconds):
-            self.refresh()
 
 
 def _kept(problems: Iterable[Problem], config: Config) -> dict[str, ConnectorEntry]:

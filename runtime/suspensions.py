@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from runtime.repeating import Repeating
 from runtime.storage import StorageError, join, list_names, remove_file, write_whole
 from schemas.lane import file_name_of, lane_of_file
 
@@ -41,8 +42,7 @@ class Suspensions:
         self._states: dict[str, LaneState] = {}
         self._ours: dict[str, _Ours] = {}
         self._told: dict[str, LaneState | None] = {}
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._repeating = Repeating("suspensions", LOOK_SECONDS, self.refresh)
 
     def state_of(self, lane: str) -> LaneState | None:
         """The state of a lane of the hold; None where it is neither suspended nor resuming."""
@@ -73,16 +73,12 @@ class Suspensions:
                 _logger.error("the state of lane %s cannot be told to others: %s", lane, error)
 
     def follow(self) -> None:
-        """Begin to list the markers every few seconds, on a thread of its own."""
-        if self._thread is None:
-            self.refresh()
-            self._thread = threading.Thread(target=self._follow, name="suspensions", daemon=True)
-            self._thread.start()
+        """List the markers now, and begin to do so every few seconds, on a thread of its own."""
+        self.refresh()
+        self._repeating.start()
 
     def close(self) -> None:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._repeating.close()
 
     def refresh(self) -> None:
         """List the markers now; where that fails, what was known stays."""
@@ -108,7 +104,3 @@ class Suspensions:
             self._states.pop(lane, None)
         else:
             self._states[lane] = state
-
-    def _follow(self) -> None:
-        while not self._stopped.wait(LOOK_SECONDS):
-            self.refresh()
