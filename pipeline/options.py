@@ -1,6 +1,7 @@
 """The options of `currents run`; Beam's own pass through beside them."""
 
 import argparse
+import functools
 import ipaddress
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -21,18 +22,15 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
         add("--hold", help="where undelivered events are held (a file run: ./held)")
         add("--dead_letters", help="where dead letters are written (a file run: ./dead-letters)")
         add("--report", help="a file to write the report to, as JSON")
-        add(
+        add_time = functools.partial(add, type=_time, metavar="TIME")
+        add_time(
             "--config_refresh",
-            type=_time,
             default=Seconds(30),
-            metavar="TIME",
             help="how often the connectors file is read again; 30 s by default",
         )
-        add(
+        add_time(
             "--max_event_age",
-            type=_time,
             default=Seconds(48 * 3_600),
-            metavar="TIME",
             help="how long an event is tried after its publishing; 48 h by default",
         )
         add(
@@ -42,18 +40,14 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
             help="what becomes of events that are older than that when they arrive; "
             "deliver gives them one try, for a backlog after an outage of our own",
         )
-        add(
+        add_time(
             "--probe_min",
-            type=_time,
             default=Seconds(30),
-            metavar="TIME",
             help="the shortest wait between two probes of a suspended lane; 30 s by default",
         )
-        add(
+        add_time(
             "--probe_max",
-            type=_time,
             default=Seconds(30 * 60),
-            metavar="TIME",
             help="the longest one; 30 min by default",
         )
         add(

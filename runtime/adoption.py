@@ -3,7 +3,7 @@
 import logging
 
 from runtime.attendants import attendants_of
-from runtime.lane_statuses import is_attended, read_status
+from runtime.lane_statuses import other_attendant
 from runtime.worker import Worker
 
 _logger = logging.getLogger(__name__)
@@ -16,12 +16,13 @@ def unattended_lanes(worker: Worker) -> list[str]:
         StorageError: the hold cannot be read.
     """
     found = [lane for lane in worker.hold.lanes() if not attendants_of(worker).attends(lane)]
-    return [lane for lane in found if worker.hold.objects(lane) and not _is_others(worker, lane)]
+    # The status first: it is one small file, and a queue that others attend may be long.
+    return [lane for lane in found if not _is_others(worker, lane) and worker.hold.objects(lane)]
 
 
 def _is_others(worker: Worker, lane: str) -> bool:
-    status = read_status(worker.settings.hold, lane)
-    if status is None or not is_attended(status, worker.now_ms()):
-        return False
-    _logger.info("lane %s is left alone: %s attends it", lane, status.attended_by)
-    return status.attended_by != worker.settings.job
+    settings = worker.settings
+    other = other_attendant(settings.hold, lane, settings.job, worker.now_ms())
+    if other is not None:
+        _logger.info("lane %s is left alone: %s attends it", lane, other)
+    return other is not None

@@ -14,7 +14,7 @@ from runtime.held_queue import HeldQueue
 from runtime.hold import Depth
 from runtime.lane_expiry import bury_expired
 from runtime.lane_release import LaneRelease
-from runtime.lane_statuses import ATTENDED_MS, is_attended, read_status, remove_status, write_status
+from runtime.lane_statuses import ATTENDED_MS, other_attendant, remove_status, write_status
 from runtime.ledger import Tally
 from runtime.secrets import SecretError
 from runtime.turn import Turn
@@ -147,12 +147,11 @@ class Attendant:
         """Look who attends the lane whenever its status is about to be written."""
         if is_recent(self._told_ms, now, STATUS_MS):
             return False
-        status = read_status(self._worker.settings.hold, self._lane)
-        if status is None or status.attended_by == self._worker.settings.job:
+        settings = self._worker.settings
+        other = other_attendant(settings.hold, self._lane, settings.job, now)
+        if other is None:
             return False
-        if not is_attended(status, now):
-            return False
-        _logger.warning("lane %s is left alone: %s attends it", self._lane, status.attended_by)
+        _logger.warning("lane %s is left alone: %s attends it", self._lane, other)
         self._told_ms = None
         return True
 

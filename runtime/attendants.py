@@ -102,20 +102,16 @@ class Attendants:
         written, attended.written = attended.written, False
         try:
             attended.outcome = attended.attendant.turn(watch, written)
-        except StorageError as error:
-            _logger.error("lane %s: the hold cannot be attended: %s", lane, error)
-            attended.written = True
-            attended.outcome = self._again(watch)
         except Exception as error:  # noqa: BLE001 - nobody would end the turn
-            _logger.error("lane %s: a mistake while attending: %s", lane, type(error).__name__)
+            told = isinstance(error, StorageError)  # the text of another may hold an event
+            said = str(error) if told else f"a mistake, {type(error).__name__}"
+            _logger.error("lane %s cannot be attended: %s", lane, said)
             attended.written = True
-            attended.outcome = self._again(watch)
+            again_ms = self._worker.now_ms() + LOOK_MS
+            attended.outcome = Outcome(watch, watch, Tally(), again_ms)
         finally:
             if attended.done is not None:
                 attended.done.set()
-
-    def _again(self, watch: Watch) -> Outcome:
-        return Outcome(watch, watch, Tally(), self._worker.now_ms() + LOOK_MS)
 
 
 _attendants: dict[Worker, Attendants] = {}

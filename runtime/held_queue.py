@@ -19,7 +19,7 @@ class HeldQueue:
         """Oldest first, as of the last listing."""
         self.set_aside = 0
         """Objects that could not be read."""
-        self.tally = Tally()
+        self._tally = Tally()
         """What became of events since it was last taken."""
         self._worker = worker
         self._lane = lane
@@ -96,7 +96,7 @@ class HeldQueue:
             held.write_letters()
             self.close(held)
         else:
-            self.tally.add(held.cost)
+            self._tally.add(held.cost)
 
     def close(self, held: HeldObject) -> None:
         """The same for an object whose letters are written.
@@ -104,7 +104,7 @@ class HeldQueue:
         Raises:
             StorageError: it could not be written, or the object not be removed.
         """
-        self.tally.add(held.close())
+        self._tally.add(held.close())
         self._forget(held.name)
         if held.kept is not None:
             self.look(anew=True)
@@ -119,7 +119,7 @@ class HeldQueue:
             self.end(self._open)
 
     def take_tally(self) -> Tally:
-        tally, self.tally = self.tally, Tally()
+        tally, self._tally = self._tally, Tally()
         return tally
 
     def _first(self) -> HeldObject | None:

@@ -71,6 +71,18 @@ def is_attended(status: LaneStatus, now_ms: int) -> bool:
     return now_ms - at_ms < ATTENDED_MS
 
 
+def other_attendant(root: str, lane: str, job: str, now_ms: int) -> str | None:
+    """The live job that attends a lane, if that is another than `job`.
+
+    Raises:
+        StorageError: the hold cannot be read.
+    """
+    status = read_status(root, lane)
+    if status is None or status.attended_by == job or not is_attended(status, now_ms):
+        return None
+    return status.attended_by
+
+
 @dataclass
 class Survey:
     """What a hold has."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BytesCoder
 from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.userstate import TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 
 from runtime.adoption import unattended_lanes
@@ -43,7 +42,6 @@ class AdoptLanes(beam.PTransform[PBegin, PCollection[Notice]]):
 @beam.typehints.with_input_types(tuple[str, bytes])
 @beam.typehints.with_output_types(tuple[str, bytes])
 class _FindFn(beam.DoFn):
-    LOOKS = ReadModifyWriteStateSpec("looks", BytesCoder())
     LOOK = TimerSpec("look", TimeDomain.REAL_TIME)
     DRAIN = TimerSpec("drain", TimeDomain.WATERMARK)
 
