@@ -20,7 +20,6 @@ from tests.pipeline.running import (
     held_events,
     ids_of,
     interrupt,
-    make_subscription,
     publish,
     report_of,
     run_files,
@@ -29,22 +28,6 @@ from tests.pipeline.running import (
 )
 
 QUICK = ("--probe_min", "200 ms", "--probe_max", "400 ms", "--config_refresh", "200 ms")
-
-
-@pytest.fixture
-def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPubSub]:
-    with EmbeddedPubSub() as server:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
-        yield server
-
-
-@pytest.fixture
-def publisher(pubsub: EmbeddedPubSub) -> Iterator[pubsub_v1.PublisherClient]:
-    assert pubsub.address
-    client = make_subscription()
-    yield client
-    client.stop()
-    client.transport.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Streaming on one machine: acknowledged after the effect, so that nothing is lost."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,29 +19,12 @@ from tests.pipeline.running import (
     held_events,
     ids_of,
     interrupt,
-    make_subscription,
     publish,
     report_of,
     run_files,
     streaming,
     write_connectors,
 )
-
-
-@pytest.fixture
-def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPubSub]:
-    with EmbeddedPubSub() as server:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
-        yield server
-
-
-@pytest.fixture
-def publisher(pubsub: EmbeddedPubSub) -> Iterator[pubsub_v1.PublisherClient]:
-    assert os.environ["PUBSUB_EMULATOR_HOST"] == pubsub.address
-    client = make_subscription()
-    yield client
-    client.stop()
-    client.transport.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import msgspec
 import pytest
 
@@ -18,6 +17,7 @@ from runtime.watch import Failure, Watch, first_watch, noted
 from runtime.worker import Worker, WorkerSettings
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
+from tests.pipeline.running import letters_in
 
 HOUR = 3_600_000
 MINUTE = 60_000
@@ -109,11 +109,7 @@ class Held:
         return hook.delivered, hook.held, dict(hook.dead)
 
     def letters(self) -> list[Any]:
-        found: list[Any] = []
-        for path in sorted((self.folder / "dead").rglob("*.avro")):
-            with path.open("rb") as file:
-                found += fastavro.reader(file)
-        return found
+        return letters_in(self.folder / "dead")
 
     def objects(self) -> list[str]:
         return self.worker.hold.objects("hook")

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
 
 from runtime.address import AddressPolicy
@@ -16,6 +15,7 @@ from runtime.release import held_lanes, release_lane
 from runtime.worker import Worker, WorkerSettings
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
+from tests.pipeline.running import letters_in
 
 EVENTS = list(sample_events(60, seed=11))
 IDS = [json.loads(event)["id"] for event in EVENTS]
@@ -101,11 +101,7 @@ def held_events(worker: Worker) -> list[bytes]:
 
 
 def dead_letters(worker: Worker) -> list[Any]:
-    letters: list[Any] = []
-    for path in sorted(Path(worker.settings.dead_letters).rglob("*.avro")):
-        with path.open("rb") as file:
-            letters += fastavro.reader(file)
-    return letters
+    return letters_in(Path(worker.settings.dead_letters))
 
 
 def test_what_is_delivered_is_removed_and_the_oldest_goes_first(

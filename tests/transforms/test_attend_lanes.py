@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import fastavro
 import pytest
 from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -21,6 +20,7 @@ from runtime.watch import Failure, encode_failure
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
+from tests.pipeline.running import letters_in
 from transforms.attend_lanes import ADOPT, AttendLanes
 
 EVENTS = list(sample_events(300, seed=31))
@@ -110,11 +110,7 @@ def passing(stream: Any, seconds: float, step: float) -> Any:
 
 
 def letters(worker: Worker) -> list[Any]:
-    found: list[Any] = []
-    for path in Path(worker.settings.dead_letters).rglob("*.avro"):
-        with path.open("rb") as file:
-            found += fastavro.reader(file)
-    return found
+    return letters_in(Path(worker.settings.dead_letters))
 
 
 def test_48_hours_of_back_off_end_in_dead_letters(worker: Worker) -> None:

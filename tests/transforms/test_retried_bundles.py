@@ -17,29 +17,12 @@ from tests.pipeline.running import (
     eventually,
     held_events,
     ids_of,
-    make_subscription,
     publish,
 )
 from tests.transforms.streaming_run import StreamingRun, streaming_run
 from transforms import decode_and_route, deliver_batches, gather_and_write
 
 EVENTS = list(sample_events(300, seed=8))
-
-
-@pytest.fixture
-def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPubSub]:
-    with EmbeddedPubSub() as server:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
-        yield server
-
-
-@pytest.fixture
-def publisher(pubsub: EmbeddedPubSub) -> Iterator[pubsub_v1.PublisherClient]:
-    assert pubsub.address
-    client = make_subscription()
-    yield client
-    client.stop()
-    client.transport.close()
 
 
 @pytest.fixture
