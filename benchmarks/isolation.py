@@ -23,6 +23,7 @@ from google.cloud import pubsub_v1
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.runs import SUBSCRIPTION, TOPIC, make_subscription, run_command
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
@@ -37,8 +38,6 @@ FAULTS: dict[str, Fault | None] = {
     "dns": None,
 }
 WARM_SECONDS = 10
-TOPIC = "projects/sandbox/topics/events"
-SUBSCRIPTION = "projects/sandbox/subscriptions/events"
 
 
 class Figures(msgspec.Struct):
@@ -96,16 +95,8 @@ def _write_connectors(folder: Path, partners: PartnerSandbox, fault: str) -> Non
 
 @contextmanager
 def _pipeline(folder: Path) -> Iterator[pubsub_v1.PublisherClient]:
-    publisher = pubsub_v1.PublisherClient()
-    publisher.create_topic(name=TOPIC)
-    with pubsub_v1.SubscriberClient() as subscriber:
-        subscriber.create_subscription(name=SUBSCRIPTION, topic=TOPIC, ack_deadline_seconds=60)
-    command = [
-        *(sys.executable, "-m", "pipeline", "run", "--allow_local_partners"),
-        *("--connectors", str(folder / "connectors.json"), "--subscription", SUBSCRIPTION),
-        *("--hold", str(folder / "held"), "--dead_letters", str(folder / "dead")),
-        *("--report", str(folder / "report.json")),
-    ]
+    publisher = make_subscription()
+    command = run_command(folder, "--subscription", SUBSCRIPTION)
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(os.environ))
     try:
         while not (folder / "report.json").exists() and process.poll() is None:

@@ -17,16 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from google.cloud import pubsub_v1
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.runs import SUBSCRIPTION, make_subscription, peak_mb, run_command, wait_for
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
 
-TOPIC = "projects/sandbox/topics/events"
-SUBSCRIPTION = "projects/sandbox/subscriptions/events"
 PROBING_SECONDS = 20
 COLUMNS = ("events", "held/s", "peak MB", "objects", "CPU s probing", "released/s", "peak MB")
 
@@ -52,7 +50,7 @@ def _measure(count: int) -> tuple[str, ...]:
     ):
         folder = Path(name)
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
-        _subscribe()
+        make_subscription().stop()
         connector = {"name": "hook", "kind": "postback", "url": partners.url("hook")}
         (folder / "connectors.json").write_text(json.dumps({"connectors": [connector]}))
         partners.set_fault("hook", Fault(status=503))
@@ -62,29 +60,16 @@ def _measure(count: int) -> tuple[str, ...]:
         return (
             f"{count:,}",
             f"{count / held_seconds:,.0f}",
-            f"{_megabytes(held):.0f}",
+            f"{peak_mb(held):.0f}",
             f"{objects:,}",
             f"{probing_cpu:.1f}",
             f"{count / released_seconds:,.0f}",
-            f"{_megabytes(released):.0f}",
+            f"{peak_mb(released):.0f}",
         )
 
 
-def _subscribe() -> None:
-    publisher = pubsub_v1.PublisherClient()
-    publisher.create_topic(name=TOPIC)
-    with pubsub_v1.SubscriberClient() as subscriber:
-        subscriber.create_subscription(name=SUBSCRIPTION, topic=TOPIC, ack_deadline_seconds=60)
-    publisher.stop()
-
-
 def _command(folder: Path, *arguments: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "pipeline", "run", "--allow_local_partners"),
-        *("--connectors", str(folder / "connectors.json"), "--hold", str(folder / "held")),
-        *("--dead_letters", str(folder / "dead"), "--report", str(folder / "report.json")),
-        *("--probe_min", "1 s", "--probe_max", "2 s", *arguments),
-    ]
+    return run_command(folder, "--probe_min", "1 s", "--probe_max", "2 s", *arguments)
 
 
 def _hold(folder: Path, count: int) -> tuple[float, resource.struct_rusage]:
@@ -94,7 +79,7 @@ def _hold(folder: Path, count: int) -> tuple[float, resource.struct_rusage]:
     process = subprocess.Popen(
         _command(folder, "--input", str(folder / "events.ndjson")), stderr=subprocess.DEVNULL
     )
-    usage = _wait(process)
+    usage = wait_for(process)
     return time.monotonic() - started, usage
 
 
@@ -115,7 +100,7 @@ def _release(
     partners.wait_for("hook", lambda counts: counts.accepted >= count, 600)
     seconds = time.monotonic() - started
     process.send_signal(signal.SIGINT)
-    usage = _wait(process)
+    usage = wait_for(process)
     if not json.loads((folder / "report.json").read_text())["balanced"]:
         raise SystemExit("the books do not balance")
     return cpu, seconds, usage
@@ -124,16 +109,6 @@ def _release(
 def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _wait(process: "subprocess.Popen[bytes]") -> resource.struct_rusage:
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return usage
-
-
-def _megabytes(usage: resource.struct_rusage) -> float:
-    return usage.ru_maxrss * 1_024 / 1e6
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.runs import peak_mb, run_command, wait_for
 from sandbox.partners import MParticleSite, PartnerSandbox, PostbackSite, SegmentSite
 from sandbox.samples import sample_events
 
@@ -101,17 +102,11 @@ def _write_connectors(path: Path, partners: PartnerSandbox) -> None:
 
 
 def _run(folder: Path, count: int) -> Figures:
-    command = [
-        *(sys.executable, "-m", "pipeline", "run", "--allow_local_partners"),
-        *("--connectors", str(folder / "connectors.json")),
-        *("--input", str(folder / "events.ndjson"), "--report", str(folder / "report.json")),
-        *("--hold", str(folder / "held"), "--dead_letters", str(folder / "dead-letters")),
-    ]
+    command = run_command(folder, "--input", str(folder / "events.ndjson"))
     started = time.monotonic()
     process = subprocess.Popen(command, env={**os.environ, **KEYS}, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    usage = wait_for(process)
     seconds = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
     report = json.loads((folder / "report.json").read_text())
     if process.returncode or not report["balanced"] or report["received"] != count:
         raise SystemExit(f"the run ended with {process.returncode}: {report}")
@@ -129,7 +124,7 @@ def _figures(
         copies=sum(connector["delivered"] for connector in connectors),
         seconds=seconds,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
-        peak_mb=usage.ru_maxrss * 1_024 / 1e6,
+        peak_mb=peak_mb(usage),
         requests=sum(connector["requests"] for connector in connectors),
         sent_mb=sum(connector["bytes"] for connector in connectors) / 1e6,
     )
