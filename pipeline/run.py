@@ -24,8 +24,8 @@ from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
+from runtime.hold.bounded_release import held_lanes
 from runtime.jobs import new_job_name
-from runtime.release import held_lanes
 from runtime.repeating import Repeating
 from runtime.reporting import make_report
 from runtime.secrets import SecretError, read_secret

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from runtime.alerts import EXPIRING_MS
 from runtime.clock import from_rfc3339
-from runtime.lane_statuses import is_attended, survey
+from runtime.hold.lane_statuses import is_attended, survey
 from runtime.storage import StorageError
 from schemas.lane_status import LaneStatus
 

@@ -9,8 +9,8 @@ import msgspec
 
 from runtime.connectors import Config, ConnectorEntry
 from runtime.delivery import obstacle_of
+from runtime.hold.suspensions import Suspensions
 from runtime.receipts import Receipts
-from runtime.suspensions import Suspensions
 from runtime.token_bucket import TokenBucket, lane_share
 from schemas.batch import Batch, merge_batches
 from schemas.lane import Lane, hold_lane

@@ -18,11 +18,11 @@ from runtime.answers import retry_after_seconds, sanitise, spelled_out
 from runtime.breaker import Breaker
 from runtime.clock import now_ms
 from runtime.connectors import ConnectorEntry
-from runtime.hold import Blame
+from runtime.hold.objects import Blame
+from runtime.hold.suspensions import Suspensions
 from runtime.ledger import ConnectorTally
 from runtime.pool import LanePool
 from runtime.secrets import SecretError, SecretStore
-from runtime.suspensions import Suspensions
 from schemas.dead_letter import Stage
 from schemas.lane import Lane, hold_lane
 from schemas.secret import Secrets

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from runtime.delivery import GivenUp, Undelivered
-from runtime.hold import HeldBatch
+from runtime.hold.objects import HeldBatch
 from schemas.batch import Token
 from schemas.dead_letter import DeadLetter
 

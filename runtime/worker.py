@@ -13,7 +13,9 @@ from runtime.deadline import Deadlines
 from runtime.decoding import Decoder
 from runtime.delivery import Deliverer
 from runtime.exchange import HttpExchange
-from runtime.hold import HoldQueue
+from runtime.hold.directory import HoldQueue
+from runtime.hold.suspensions import Suspensions
+from runtime.hold.watch import ProbePace
 from runtime.in_flight import Flight, InFlight, take_off
 from runtime.ledger import Ledger
 from runtime.pool import LanePool
@@ -21,8 +23,6 @@ from runtime.receipts import Receipts
 from runtime.routing import Router
 from runtime.secrets import SecretStore
 from runtime.storage import StorageError, write_whole
-from runtime.suspensions import Suspensions
-from runtime.watch import ProbePace
 from schemas.limits import MAX_EVENT_BYTES
 from sinks.sink import Answer, HttpRequest, Request
 

@@ -16,10 +16,10 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 
-from runtime.attendant import Outcome
-from runtime.attendants import attendants_of
+from runtime.hold.attendant import Outcome
+from runtime.hold.attendants import attendants_of
+from runtime.hold.watch import Watch, decode_failure, decode_watch, encode_watch, first_watch, noted
 from runtime.ledger import Tally
-from runtime.watch import Watch, decode_failure, decode_watch, encode_watch, first_watch, noted
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
 from transforms.signatures import with_known_signatures

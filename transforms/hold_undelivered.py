@@ -7,11 +7,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from runtime.attendants import attendants_of
-from runtime.hold import gather
+from runtime.hold.attendants import attendants_of
+from runtime.hold.objects import gather
+from runtime.hold.watch import encode_failure, worst_of
 from runtime.keeping import decode_holding
 from runtime.ledger import Tally
-from runtime.watch import encode_failure, worst_of
 from runtime.worker import Worker, WorkerSettings
 from schemas.lane import connector_of
 from transforms.adopt_lanes import AdoptLanes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
-from runtime.release import held_lanes, release_lane
+from runtime.hold.bounded_release import held_lanes, release_lane
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
 from transforms.signatures import with_known_signatures

@@ -16,7 +16,8 @@ from pipeline.cli import replay as replay_command
 from pipeline.replay import Order, replay_letters
 from pipeline.run import UsageError
 from runtime.dead_letters import write_letters
-from runtime.hold import HeldBatch, HoldQueue
+from runtime.hold.directory import HoldQueue
+from runtime.hold.objects import HeldBatch
 from runtime.replay import MAX_REPLAYS, Wanted
 from runtime.storage import StorageError
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite

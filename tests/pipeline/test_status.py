@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.status import in_words
 from runtime.clock import now_ms, rfc3339
-from runtime.hold import HeldBatch, HoldQueue
-from runtime.lane_statuses import write_status
+from runtime.hold.directory import HoldQueue
+from runtime.hold.lane_statuses import write_status
+from runtime.hold.objects import HeldBatch
 from schemas.lane_status import LaneStatus
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000

@@ -14,7 +14,7 @@ from runtime.batching import (
     nothing_yet,
     target_of,
 )
-from runtime.suspensions import Suspensions
+from runtime.hold.suspensions import Suspensions
 from runtime.token_bucket import full_bucket
 from schemas.batch import Batch, Token, make_batch
 from tests.runtime.configs import config_of, hook

@@ -14,9 +14,9 @@ from apache_beam.runners.direct.clock import TestClock as EngineClock
 from apache_beam.testing.test_stream import TestStream as EngineStream
 
 from runtime.address import AddressPolicy
-from runtime.attendants import attendants_of
-from runtime.hold import HeldBatch
-from runtime.watch import Failure, encode_failure
+from runtime.hold.attendants import attendants_of
+from runtime.hold.objects import HeldBatch
+from runtime.hold.watch import Failure, encode_failure
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events

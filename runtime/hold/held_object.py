@@ -12,10 +12,10 @@ import msgspec
 from runtime.dead_letters import write_letters
 from runtime.deadline import expired
 from runtime.delivery import QUICK_TRIES, Delivery, GivenUp, obstacle_of
-from runtime.hold import HeldBatch
+from runtime.hold.objects import HeldBatch
+from runtime.hold.watch import Failure, worst_of
 from runtime.keeping import Life, held_batches, letters_of
 from runtime.ledger import Tally
-from runtime.watch import Failure, worst_of
 from runtime.worker import Worker
 from schemas.dead_letter import DeadLetter
 from schemas.event import app_group_of

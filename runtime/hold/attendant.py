@@ -10,15 +10,15 @@ from runtime.alerts import LaneAlerts
 from runtime.clock import is_recent, rfc3339
 from runtime.connectors import ConnectorEntry
 from runtime.delivery import obstacle_of
-from runtime.held_queue import HeldQueue
-from runtime.hold import Depth
-from runtime.lane_expiry import bury_expired
-from runtime.lane_release import LaneRelease
-from runtime.lane_statuses import ATTENDED_MS, other_attendant, remove_status, write_status
+from runtime.hold.expiry import bury_expired
+from runtime.hold.held_queue import HeldQueue
+from runtime.hold.lane_statuses import ATTENDED_MS, other_attendant, remove_status, write_status
+from runtime.hold.objects import Depth
+from runtime.hold.release import LaneRelease
+from runtime.hold.turn import Turn
+from runtime.hold.watch import Failure, Watch, is_due
 from runtime.ledger import Tally
 from runtime.secrets import SecretError
-from runtime.turn import Turn
-from runtime.watch import Failure, Watch, is_due
 from runtime.worker import Worker
 from schemas.lane import connector_of
 from schemas.lane_status import LaneStatus

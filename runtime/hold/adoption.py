@@ -2,8 +2,8 @@
 
 import logging
 
-from runtime.attendants import attendants_of
-from runtime.lane_statuses import other_attendant
+from runtime.hold.attendants import attendants_of
+from runtime.hold.lane_statuses import other_attendant
 from runtime.worker import Worker
 
 _logger = logging.getLogger(__name__)

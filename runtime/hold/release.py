@@ -4,11 +4,11 @@ import time
 
 from runtime.connectors import ConnectorEntry
 from runtime.delivery import QUICK_TRIES
-from runtime.held_object import HeldObject
-from runtime.held_queue import HeldQueue
+from runtime.hold.held_object import HeldObject
+from runtime.hold.held_queue import HeldQueue
+from runtime.hold.turn import TURN_SECONDS, Turn
+from runtime.hold.watch import MAX_REJECTED, Failure, Watch
 from runtime.token_bucket import TokenBucket, full_bucket, release_share
-from runtime.turn import TURN_SECONDS, Turn
-from runtime.watch import MAX_REJECTED, Failure, Watch
 from runtime.worker import Worker
 
 MAX_PORTION_REQUESTS = 32

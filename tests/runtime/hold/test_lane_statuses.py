@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from runtime.clock import from_rfc3339
-from runtime.hold import HeldBatch, HoldQueue
-from runtime.jobs import new_job_name
-from runtime.lane_statuses import (
+from runtime.hold.directory import HoldQueue
+from runtime.hold.lane_statuses import (
     ATTENDED_MS,
     is_attended,
     read_status,
@@ -17,6 +16,8 @@ from runtime.lane_statuses import (
     survey,
     write_status,
 )
+from runtime.hold.objects import HeldBatch
+from runtime.jobs import new_job_name
 from runtime.storage import StorageError, join, list_names, write_whole
 from schemas.lane import lane_of_file
 from schemas.lane_status import LaneStatus

@@ -8,11 +8,11 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from runtime.attendant import LOOK_MS, Attendant, Outcome
+from runtime.hold.attendant import LOOK_MS, Attendant, Outcome
+from runtime.hold.watch import Watch
 from runtime.ledger import Tally
 from runtime.pool import LanePool
 from runtime.storage import StorageError
-from runtime.watch import Watch
 from runtime.worker import Worker
 
 THREADS = 32

@@ -9,9 +9,10 @@ import pytest
 
 from runtime.address import AddressPolicy
 from runtime.breaker import Breaker
-from runtime.hold import HeldBatch, HoldQueue
+from runtime.hold.bounded_release import held_lanes, release_lane
+from runtime.hold.directory import HoldQueue
+from runtime.hold.objects import HeldBatch
 from runtime.ledger import ConnectorTally
-from runtime.release import held_lanes, release_lane
 from runtime.worker import Worker, WorkerSettings
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events

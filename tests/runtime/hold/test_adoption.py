@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from runtime.adoption import unattended_lanes
-from runtime.attendants import attendants_of
 from runtime.clock import rfc3339
-from runtime.hold import HeldBatch, HoldQueue
+from runtime.hold.adoption import unattended_lanes
+from runtime.hold.attendants import attendants_of
+from runtime.hold.directory import HoldQueue
+from runtime.hold.lane_statuses import ATTENDED_MS, write_status
+from runtime.hold.objects import HeldBatch
+from runtime.hold.watch import first_watch
 from runtime.jobs import has_ended, new_job_name
-from runtime.lane_statuses import ATTENDED_MS, write_status
-from runtime.watch import first_watch
 from runtime.worker import Worker, WorkerSettings
 from schemas.lane_status import LaneStatus
 

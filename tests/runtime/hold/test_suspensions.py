@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from runtime.suspensions import OURS_SECONDS, Suspensions
+from runtime.hold.suspensions import OURS_SECONDS, Suspensions
 
 
 def test_a_marker_of_another_process_is_seen_and_its_end_as_well(tmp_path: Path) -> None:

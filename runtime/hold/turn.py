@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from runtime.watch import Failure, ProbePace, Watch, accepted, failed, rejected
+from runtime.hold.watch import Failure, ProbePace, Watch, accepted, failed, rejected
 
 TURN_SECONDS = 2.0
 """How long a queue is worked on at a time, so that lanes take turns."""

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime import hold
-from runtime.hold import ForeignObject, HeldBatch, HeldName, HoldQueue, gather
+from runtime.hold import objects
+from runtime.hold.directory import HoldQueue
+from runtime.hold.objects import ForeignObject, HeldBatch, HeldName, digest_of, gather
 from runtime.storage import StorageError
 
 LANES = ["crm", "mobile+ios", "a+b c", "crm+50%/../x", "crm+é✓", "crm+.", "a+?#&:*|\\"]
@@ -141,7 +142,7 @@ def test_a_file_that_somebody_else_left_is_not_ours(
 def test_an_object_of_another_form_is_not_ours(
     content: bytes, queue: HoldQueue, tmp_path: Path
 ) -> None:
-    name = str(HeldName(1_200, 1_200, 1, hold._digest(content)))
+    name = str(HeldName(1_200, 1_200, 1, digest_of(content)))
     folder = tmp_path / "held" / "queue" / "crm"
     folder.mkdir(parents=True)
     (folder / name).write_bytes(content)
@@ -155,7 +156,7 @@ def test_an_object_of_a_later_format_is_not_read_as_one_of_ours(
     old = queue.put("crm", [batch_of(b"a")])
     folder = tmp_path / "held" / "queue" / "crm"
     content = (folder / old).read_bytes().replace(b'"format":1', b'"format":2')
-    name = str(HeldName(1_200, 1_200, 1, hold._digest(content)))
+    name = str(HeldName(1_200, 1_200, 1, digest_of(content)))
     (folder / name).write_bytes(content)
     with pytest.raises(ForeignObject, match="of no known form"):
         queue.read("crm", name)
@@ -180,7 +181,7 @@ def test_batches_are_gathered_in_order_up_to_the_size_of_an_object(
 ) -> None:
     given_batches = [batch_of(bytes([65 + n]) * (size - 1)) for n, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hold, "MAX_OBJECT_BYTES", most)
+        patch.setattr(objects, "MAX_OBJECT_BYTES", most)
         groups = list(gather(given_batches))
     assert [batch for group in groups for batch in group] == given_batches
     totals = [sum(batch.size for batch in group) for group in groups]

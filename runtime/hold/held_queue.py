@@ -1,8 +1,8 @@
 """The queue of one lane of the hold as one process sees it: listed now and then, read oldest first."""
 
 from runtime.clock import is_recent
-from runtime.held_object import HeldObject
-from runtime.hold import ForeignObject, HeldFile
+from runtime.hold.held_object import HeldObject
+from runtime.hold.objects import ForeignObject, HeldFile
 from runtime.ledger import Tally
 from runtime.storage import StorageError
 from runtime.worker import Worker

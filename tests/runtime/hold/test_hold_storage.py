@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from runtime.address import AddressPolicy
-from runtime.attendant import Attendant
 from runtime.dead_letters import letter_files, read_letters, write_letters
-from runtime.hold import ForeignObject, HeldBatch, HoldQueue
-from runtime.lane_statuses import read_status, survey, write_status
+from runtime.hold.attendant import Attendant
+from runtime.hold.directory import HoldQueue
+from runtime.hold.lane_statuses import read_status, survey, write_status
+from runtime.hold.objects import ForeignObject, HeldBatch
+from runtime.hold.suspensions import Suspensions
+from runtime.hold.watch import first_watch
 from runtime.storage import join, list_names, write_whole
-from runtime.suspensions import Suspensions
-from runtime.watch import first_watch
 from runtime.worker import Worker, WorkerSettings
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events

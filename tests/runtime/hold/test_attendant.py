@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from runtime.address import AddressPolicy
-from runtime.attendant import Attendant, Outcome
-from runtime.hold import HeldBatch
-from runtime.lane_statuses import read_status, write_status
+from runtime.hold.attendant import Attendant, Outcome
+from runtime.hold.lane_statuses import read_status, write_status
+from runtime.hold.objects import HeldBatch
+from runtime.hold.watch import Failure, Watch, first_watch, noted
 from runtime.ledger import Tally
-from runtime.watch import Failure, Watch, first_watch, noted
 from runtime.worker import Worker, WorkerSettings
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events

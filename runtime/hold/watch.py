@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from runtime.hold import Blame, HeldBatch
+from runtime.hold.objects import Blame, HeldBatch
 
 REPEATED = 2
 """So many failures in a row suspend a lane."""

@@ -5,10 +5,10 @@ from collections import Counter
 
 from runtime.connectors import ConnectorEntry
 from runtime.dead_letters import write_letters
-from runtime.held_object import HeldObject
-from runtime.held_queue import HeldQueue
-from runtime.hold import HeldFile
-from runtime.turn import TURN_SECONDS
+from runtime.hold.held_object import HeldObject
+from runtime.hold.held_queue import HeldQueue
+from runtime.hold.objects import HeldFile
+from runtime.hold.turn import TURN_SECONDS
 from runtime.worker import Worker
 from schemas.dead_letter import DeadLetter
 

@@ -2,12 +2,12 @@
 
 import logging
 
-from runtime.held_object import HeldObject
-from runtime.hold import ForeignObject, HeldFile
-from runtime.lane_expiry import is_late
+from runtime.hold.expiry import is_late
+from runtime.hold.held_object import HeldObject
+from runtime.hold.objects import ForeignObject, HeldFile
+from runtime.hold.watch import MAX_REJECTED, Failure
 from runtime.ledger import Tally
 from runtime.storage import StorageError
-from runtime.watch import MAX_REJECTED, Failure
 from runtime.worker import Worker
 from schemas.lane import connector_of
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.hold import HeldBatch
-from runtime.watch import (
+from runtime.hold.objects import HeldBatch
+from runtime.hold.watch import (
     FIRST_TRY_MS,
     Failure,
     ProbePace,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from runtime.clock import from_rfc3339, rfc3339
-from runtime.hold import Depth, HoldQueue
+from runtime.hold.directory import HoldQueue
+from runtime.hold.objects import Depth
 from runtime.jobs import has_ended
 from runtime.storage import StorageError, join, list_names, read_file, remove_file, write_whole
 from schemas.lane import connector_of, file_name_of, lane_of_file
