@@ -1,7 +1,8 @@
 """The event catalogue: every known event type, its fields, and its names at partners.
 
-One source for routing, encoding, Avro schemas and samples. An event type that is not in it is no
-error: new ones appear without notice.
+One source for routing, encoding, Avro schemas, samples and the pages on partners, generated from
+the facts in `facts/sources/`. An event type that is not in it is no error: new ones appear without
+notice.
 """
 
 import functools
@@ -23,6 +24,15 @@ class StorageField(NamedTuple):
     nullable: bool
 
 
+class AtPartner(msgspec.Struct, frozen=True):
+    """What a partner calls an event type; sources are letters that `sources/partner_names.json` explains."""
+
+    name: str | None = None
+    source: str = ""
+    feed: Literal["platform", "unbound"] | None = None
+    feed_source: str = ""
+
+
 class EventType(msgspec.Struct, frozen=True):
     """What is known of one event type."""
 
@@ -35,39 +45,48 @@ class EventType(msgspec.Struct, frozen=True):
     in_http: bool
     """Whether it is exported by HTTP; four types exist in storage only."""
     retired: bool
-    segment_name: str | None = None
-    mparticle_name: str | None = None
-    mparticle_feed: Literal["platform", "unbound"] | None = None
+    partners: dict[str, AtPartner]
+    """By kind of connector, where the partner's names are a table."""
+    personal_fields: list[str]
+    """The storage fields that the platform marks as personal."""
+    note: str = ""
 
+    def name_at(self, kind: str) -> str | None:
+        """Its name at a partner; None where none is published."""
+        found = self.partners.get(kind)
+        return found.name if found else None
 
-class _Facts(msgspec.Struct):
-    events: dict[str, dict[str, object]]
+    def feed_at(self, kind: str) -> Literal["platform", "unbound"] | None:
+        """Whether a partner with feeds takes it by platform or apart from all of them."""
+        found = self.partners.get(kind)
+        return found.feed if found else None
 
 
 @functools.cache
 def event_types() -> Mapping[str, EventType]:
     """All current and retired event types by their (canonical) name."""
     text = (importlib.resources.files("schemas.facts") / "events.json").read_bytes()
-    facts = msgspec.json.decode(text, type=_Facts)
+    facts = msgspec.json.decode(text, type=dict[str, dict[str, object]])
     return {
-        name: msgspec.convert({"name": name, **fields}, EventType)
-        for name, fields in facts.events.items()
+        name: msgspec.convert({"name": name, **fields}, EventType) for name, fields in facts.items()
     }
 
 
-_SPELLINGS = {
-    "users_campaigns_abort": "users.campaigns.Abort",
-    "users_canvas_abort": "users.canvas.Abort",
-    "newsfeedcard.Abort": "users.messages.newsfeedcard.Abort",
-}
 _MISSPELT_PREFIX = "users.message."
 
 
 def canonical_event_type(spelling: str) -> str:
     """The name in the catalogue of an event type, however a founding document spells it.
 
-    The table-style `users_campaigns_abort` and the singular `users.message.` are such spellings.
+    Such spellings are those of tables (`users_campaigns_abort`), the singular `users.message.` and
+    the short `newsfeedcard.Abort`. Anything else is its own name.
     """
     if spelling.startswith(_MISSPELT_PREFIX):
         return "users.messages." + spelling.removeprefix(_MISSPELT_PREFIX)
-    return _SPELLINGS.get(spelling, spelling)
+    return _spellings().get(spelling, spelling)
+
+
+@functools.cache
+def _spellings() -> Mapping[str, str]:
+    tables = {name.lower().replace(".", "_"): name for name in event_types()}
+    return {**tables, "newsfeedcard.Abort": "users.messages.newsfeedcard.Abort"}

@@ -98,8 +98,9 @@ class MParticleSink(Sink[MParticleConnector]):
     def __init__(self, settings: MParticleConnector) -> None:
         super().__init__(settings)
         known = event_types().values()
-        self._names = {found.name: found.mparticle_name for found in known if found.mparticle_name}
-        self._of_apps = {found.name for found in known if found.mparticle_feed == "platform"}
+        names = {found.name: found.name_at("mparticle") for found in known}
+        self._names = {event_type: name for event_type, name in names.items() if name}
+        self._of_apps = {found.name for found in known if found.feed_at("mparticle") == "platform"}
         self._platform_feeds = {**_FEEDS_OF_PLATFORMS, **settings.platform_feeds}
 
     def references(self, part: str) -> Sequence[str]:

@@ -24,13 +24,6 @@ _BATCH = Envelope(prefix=b'{"batch":[', suffix=b"]}")
 MAX_ITEM_BYTES = 32_000
 MAX_MESSAGE_ID_CHARS = 99
 
-_NAMES_BY_RULE = {
-    "users.campaigns.Abort": "Campaign Aborted",
-    "users.canvas.Abort": "Canvas Aborted",
-    "users.messages.newsfeedcard.Abort": "News Feed Card Aborted",
-}
-"""Types that the platform exports to Segment, but whose names are published nowhere."""
-
 
 class SegmentConnector(Connector, frozen=True, kw_only=True):
     """Settings of a Segment source, whose workspace lies in the region."""
@@ -113,9 +106,10 @@ class SegmentSink(Sink[SegmentConnector]):
 
 
 def _names(settings: SegmentConnector) -> Mapping[str, str]:
-    published = {known.name: known.segment_name for known in event_types().values()}
+    # The three types of the founding documents whose names are published nowhere are in it, by rule.
+    published = {known.name: known.name_at("segment") for known in event_types().values()}
     configured = {canonical_event_type(key): name for key, name in settings.event_names.items()}
-    names = {**published, **_NAMES_BY_RULE, **configured}
+    names = {**published, **configured}
     return {event_type: name for event_type, name in names.items() if name is not None}
 
 

@@ -1,9 +1,12 @@
+import json
 from collections import Counter
 
 import pytest
 
 from schemas.catalogue import canonical_event_type, event_types
+from schemas.facts.generate import CATALOGUE, generate
 
+SOURCES = json.loads((CATALOGUE.parent / "sources" / "partner_names.json").read_text("utf-8"))
 STORAGE_ONLY = {
     "users.RandomBucketNumberUpdate",
     "users.UserDeleteRequest",
@@ -29,6 +32,10 @@ def test_the_catalogue_has_94_current_types_and_6_retired_ones() -> None:
     assert {name for name, found in known.items() if not found.in_http} == STORAGE_ONLY
 
 
+def test_the_catalogue_is_what_its_facts_generate() -> None:
+    assert CATALOGUE.read_text("utf-8") == generate(), "run: python -m schemas.facts.generate"
+
+
 def test_two_types_have_no_external_user_id() -> None:
     without = {name for name, found in event_types().items() if not found.has_external_user_id}
     assert without == {"agentconsole.ToolInvocation", "users.UserDeleteRequest"}
@@ -38,6 +45,31 @@ def test_two_types_have_no_external_user_id() -> None:
 def test_a_type_is_found_under_its_own_name(name: str) -> None:
     assert event_types()[name].name == name
     assert canonical_event_type(name) == name
+
+
+def test_no_two_types_share_a_table_name() -> None:
+    assert len({name.lower().replace(".", "_") for name in event_types()}) == len(event_types())
+
+
+def test_every_source_of_a_name_is_explained() -> None:
+    explained = set(SOURCES["_meta"]["sources"])
+    for found in event_types().values():
+        for at in found.partners.values():
+            letters = {*at.source.split(","), *at.feed_source.split(",")} - {""}
+            assert letters <= explained
+            assert bool(at.source) == bool(at.name)
+            assert bool(at.feed_source) == bool(at.feed)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "personal"),
+    [
+        ("users.messages.email.Open", {"user_id", "external_user_id", "email_address"}),
+        ("users.behaviors.Purchase", {"user_id", "external_user_id", "ad_id"}),
+    ],
+)
+def test_personal_fields_are_marked(event_type: str, personal: set[str]) -> None:
+    assert personal <= set(event_types()[event_type].personal_fields)
 
 
 @ALL
@@ -79,13 +111,16 @@ def test_a_type_exported_over_http_has_properties(name: str) -> None:
 @ALL
 def test_a_type_with_a_name_at_mparticle_has_a_feed_there(name: str) -> None:
     found = event_types()[name]
-    assert found.mparticle_name is None or found.mparticle_feed in {"platform", "unbound"}
+    assert found.name_at("mparticle") is None or found.feed_at("mparticle") in {
+        "platform",
+        "unbound",
+    }
 
 
 def test_two_types_never_share_a_name_at_a_partner() -> None:
     for names in (
-        [found.segment_name for found in event_types().values()],
-        [found.mparticle_name for found in event_types().values()],
+        [found.name_at("segment") for found in event_types().values()],
+        [found.name_at("mparticle") for found in event_types().values()],
     ):
         counts = Counter(name for name in names if name is not None)
         assert len(counts) > 50
@@ -122,6 +157,8 @@ def test_storage_fields_are_as_the_platform_writes_them(
     [
         ("users_campaigns_abort", "users.campaigns.Abort"),
         ("users_canvas_abort", "users.canvas.Abort"),
+        ("users_messages_email_open", "users.messages.email.Open"),
+        ("users_behaviors_app_sessionstart", "users.behaviors.app.SessionStart"),
         ("newsfeedcard.Abort", "users.messages.newsfeedcard.Abort"),
         ("users.message.email.Open", "users.messages.email.Open"),
         ("users.message.newsfeedcard.Abort", "users.messages.newsfeedcard.Abort"),
@@ -133,7 +170,16 @@ def test_spellings_of_the_founding_documents_are_normalised(spelling: str, canon
 
 
 @pytest.mark.parametrize(
-    "unknown", ["", "x", "users.messages", "users.message", "users.messages.survey.Response"]
+    "unknown",
+    [
+        "",
+        "x",
+        "USERS_CANVAS_ABORT",
+        "users_messages_survey_response",
+        "users.messages",
+        "users.message",
+        "users.messages.survey.Response",
+    ],
 )
 def test_an_unknown_type_comes_back_as_it_is(unknown: str) -> None:
     assert canonical_event_type(unknown) == unknown

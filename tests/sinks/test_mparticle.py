@@ -682,7 +682,7 @@ def test_a_long_nested_value_is_cut_too() -> None:
 
 
 def test_the_stand_in_takes_every_sample_of_a_type_with_a_name() -> None:
-    named = [known.name for known in event_types().values() if known.mparticle_name]
+    named = [known.name for known in event_types().values() if known.name_at("mparticle")]
     events = list(sample_events(3_000, seed=5, event_types=named, anonymous_share=0))
     packed = pack(*events)
     assert not packed.unpackable

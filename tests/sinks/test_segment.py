@@ -389,7 +389,7 @@ def test_a_request_holds_2_500_items_for_more_would_be_dropped(count: int, reque
 
 
 def test_the_stand_in_takes_every_sample_of_a_type_with_a_name() -> None:
-    named = [known.name for known in event_types().values() if known.segment_name]
+    named = [known.name for known in event_types().values() if known.name_at("segment")]
     events = list(sample_events(3_000, seed=5, event_types=named, anonymous_share=0))
     packed = pack(*events)
     assert not packed.unpackable
