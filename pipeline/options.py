@@ -65,6 +65,12 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
             help=f"a larger message is a dead letter; {MAX_EVENT_BYTES} by default",
         )
         add(
+            "--redact_dead_letters",
+            action="store_true",
+            help="dead letters hide what their connector's partner must not see (redact); else "
+            "they keep the event as it came",
+        )
+        add(
             "--allow_network",
             action="append",
             default=[],

@@ -235,6 +235,10 @@ def _limit_problems(settings: Connector, sink: Sink[Any]) -> Iterator[Problem]:
             yield Problem(settings.name, name, f"found {found}, at most {most} is allowed")
     if settings.rate_limit is not None and sink.rate_unit is None:
         yield Problem(settings.name, "rate_limit", f"{settings.kind} has no rate to limit")
+    removed = settings.redact.remove if settings.redact else ()
+    if sink.needs_external_user_id and "external_user_id" in removed:
+        text = "'external_user_id' would be the same for all users; allowed: to hash it"
+        yield Problem(settings.name, "redact.remove", text)
     for name, longest in (("timeout", MAX_TIMEOUT_SECONDS), ("batch_window", MAX_WINDOW_SECONDS)):
         seconds = getattr(settings, name)
         if seconds is not None and not 0 < seconds <= longest:

@@ -14,6 +14,7 @@ import msgspec
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException
 
+from runtime.connectors import ConnectorEntry
 from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 
@@ -57,6 +58,17 @@ def write_letters(folder: str, letters: Sequence[DeadLetter]) -> str:
     uri = join(folder, f"date={day}", f"{name}.avro")
     write_whole(uri, content.getvalue())
     return uri
+
+
+def redacted(letter: DeadLetter, entry: ConnectorEntry | None) -> DeadLetter:
+    """The letter without what its connector's partner must not see, fit to be replayed.
+
+    What no connector explains is left as it came: a message that is no event, or an event whose
+    connector is no more.
+    """
+    if entry is None:
+        return letter
+    return msgspec.structs.replace(letter, event=entry.sink.redact_for_replay(letter.event))
 
 
 def letter_files(root: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What a worker process owns, made once from the settings that every step carries."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,7 @@ from runtime.address import PUBLIC_ONLY, AddressPolicy
 from runtime.alerts import Alerts
 from runtime.clock import now_ms
 from runtime.config_store import ConfigStore
+from runtime.dead_letters import redacted, write_letters
 from runtime.deadline import Deadlines
 from runtime.decoding import Decoder
 from runtime.delivery import Deliverer
@@ -23,6 +24,7 @@ from runtime.receipts import Receipts
 from runtime.routing import Router
 from runtime.secrets import SecretStore
 from runtime.storage import StorageError, write_whole
+from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
 from sinks.sink import Answer, HttpRequest, Request
 
@@ -50,6 +52,8 @@ class WorkerSettings:
     alert_webhook: str | None = None
     """Where alerts go besides the log: a URL, or the reference of a secret that holds one."""
     max_event_bytes: int = MAX_EVENT_BYTES
+    redact_dead_letters: bool = False
+    """Whether dead letters hide what their connector's partner must not see."""
     address_policy: AddressPolicy = PUBLIC_ONLY
 
 
@@ -89,6 +93,17 @@ class Worker:
         return take_off(
             self.deliverer, self.deadlines, self.config.current(), key, encoded, self.now_ms()
         )
+
+    def write_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Write dead letters to a file.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        if self.settings.redact_dead_letters:
+            connectors = self.config.current().connectors
+            letters = [redacted(letter, connectors.get(letter.connector)) for letter in letters]
+        write_letters(self.settings.dead_letters, letters)
 
     @property
     def probe_pace(self) -> ProbePace:

@@ -76,6 +76,31 @@ def _is_web_address(text: str) -> bool:
     return parts.scheme in ("https", "http") and bool(parts.hostname) and "@" not in parts.netloc
 
 
+_UNREDACTED = frozenset({"event_type", "id", "time", "user", "properties"})
+"""What makes an event what it is: without it no partner could tell events apart."""
+
+
+class Redact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fields, by name wherever they stand, whose values a connector's partner must not see."""
+
+    remove: list[str] = msgspec.field(default_factory=list)
+    """Their values become `[REDACTED]`."""
+    hash: list[str] = msgspec.field(default_factory=list)
+    """Their values become SHA-256 in hexadecimal."""
+
+    def __post_init__(self) -> None:
+        if both := sorted({*self.remove} & {*self.hash}):
+            raise ValueError(f"{both[0]!r} is to be removed and hashed; one of the two is possible")
+        if basic := sorted({*self.remove, *self.hash} & _UNREDACTED):
+            raise ValueError(f"{basic[0]!r} cannot be redacted: every partner tells events by it")
+        if "" in {*self.remove, *self.hash}:
+            raise ValueError("a field's name is not empty")
+
+    @property
+    def fields(self) -> frozenset[str]:
+        return frozenset({*self.remove, *self.hash})
+
+
 class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One configured route to a partner. Times are in seconds, sizes in bytes."""
 
@@ -87,6 +112,7 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     app_group_ids: list[str] | None = None
     events: list[str] | None = None
     app_ids: list[str] | None = None
+    redact: Redact | None = None
     unnamed_events: Literal["skip", "raw"] = "skip"
     batch_window: Seconds | None = None
     max_event_age: Seconds | None = None

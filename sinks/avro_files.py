@@ -76,6 +76,10 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
         batch_window_seconds=300,
     )
 
+    def __init__(self, settings: AvroFilesConnector) -> None:
+        super().__init__(settings)
+        self._redacted = settings.redact.fields if settings.redact else frozenset()
+
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
         return f"{event_type}/{hour}"
 
@@ -83,7 +87,7 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
         """All that is held of a connector is one queue: types and hours would make thousands."""
         return ""
 
-    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
         event_type, _, hour = part.rpartition("/")
         written, unpackable = self._to_records(events, event_type)
         runs = fill(
@@ -104,7 +108,7 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
                 unpackable.append(_too_large(event, self.max_request_bytes))
                 continue
             try:
-                written.append((event, to_record(event, event_type)))
+                written.append((event, to_record(event, event_type, self._redacted)))
             except Unwritable as error:
                 unpackable.append(Unpackable(event, "unencodable", str(error)))
         return written, unpackable

@@ -78,8 +78,13 @@ def lacking_fields(event_type: str, records: Sequence[Record]) -> frozenset[str]
     return frozenset(name for name in required if any(r[name] is None for r in records))
 
 
-def to_record(event: bytes, event_type: str) -> Record:
+def to_record(event: bytes, event_type: str, redacted: frozenset[str] = frozenset()) -> Record:
     """The event as a record of `schema_of` its type.
+
+    Args:
+        event: its bytes.
+        event_type: the canonical event type.
+        redacted: fields whose values are redacted, to a text; a field of another type is null then.
 
     Raises:
         Unwritable: a value has a type that cannot be converted without loss.
@@ -87,7 +92,11 @@ def to_record(event: bytes, event_type: str) -> Record:
     values = _flat(_parse(event))
     if event_type not in event_types():
         values["event"] = msgspec.Raw(event)
-    return {field.name: _convert(field, values.get(field.name)) for field in fields_of(event_type)}
+    fields = fields_of(event_type)
+    for field in fields:
+        if field.name in redacted and field.type != "string":
+            values.pop(field.name, None)
+    return {field.name: _convert(field, values.get(field.name)) for field in fields}
 
 
 class _Event(msgspec.Struct, gc=False):

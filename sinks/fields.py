@@ -4,6 +4,8 @@ import msgspec
 from msgspec import Raw
 
 NULL = Raw(b"null")
+REDACTED = Raw(b'"[REDACTED]"')
+"""What a removed value became."""
 
 Values = dict[str, Raw]
 """JSON text by name of property."""
@@ -50,8 +52,11 @@ def take_apart(event: bytes) -> Fields:
 
 
 def is_text(value: Raw) -> bool:
-    """Whether the value is a JSON string that is not empty."""
-    return len(value) > 2 and bytes(value).startswith(b'"')
+    """Whether the value is a JSON string that says something.
+
+    A removed one does not: as somebody's e-mail address it would make one person of all users.
+    """
+    return len(value) > 2 and bytes(value).startswith(b'"') and value != REDACTED
 
 
 def take_text(values: Values, name: str) -> Raw | None:

@@ -144,12 +144,12 @@ class MParticleSink(Sink[MParticleConnector]):
     def _most_batch_bytes(self) -> int:
         return min(MAX_BATCH_BYTES, self.max_request_bytes - _BATCHES.weigh(0, 1))
 
-    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
         most = self._most_batch_bytes
         encoded: list[EncodedEvent] = []
         unpackable: list[Unpackable] = []
         for event in events:
-            found = self._encode(event, most)
+            found = self._encode_event(event, most)
             if isinstance(found, Unpackable):
                 unpackable.append(found)
             else:
@@ -182,7 +182,7 @@ class MParticleSink(Sink[MParticleConnector]):
             return headers
         return {**headers, "Authorization": basic(secrets[feed.key], secrets[feed.secret])}
 
-    def _encode(self, event: bytes, most: int) -> EncodedEvent | Unpackable:
+    def _encode_event(self, event: bytes, most: int) -> EncodedEvent | Unpackable:
         try:
             fields = take_apart(event)
             encoded = self._encoded(event, fields, canonical_event_type(fields.event_type))

@@ -39,7 +39,7 @@ class PostbackSink(Sink[PostbackConnector]):
         batch_window_seconds=10,
     )
 
-    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
         return pack_events(
             events,
             self._url(secrets),

@@ -45,7 +45,7 @@ class RudderStackSink(Sink[RudderStackConnector]):
         batch_window_seconds=10,
     )
 
-    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
         return pack_events(
             events, self._url(secrets), HEADERS, self.max_request_bytes, self.max_events
         )

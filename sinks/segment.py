@@ -13,7 +13,17 @@ from schemas.connector import Connector
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
-from sinks.fields import NULL, Fields, Unencodable, User, Values, is_text, take_apart, take_text
+from sinks.fields import (
+    NULL,
+    REDACTED,
+    Fields,
+    Unencodable,
+    User,
+    Values,
+    is_text,
+    take_apart,
+    take_text,
+)
 from sinks.items import ItemLimits, pack_items
 from sinks.packing import Envelope
 from sinks.sink import HttpRequest, Limits, Packed, Sink
@@ -68,10 +78,10 @@ class SegmentSink(Sink[SegmentConnector]):
     def supports(self, event_type: str) -> bool:
         return event_type in self._names or self.settings.unnamed_events == "raw"
 
-    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
         return pack_items(
             events,
-            self._encode,
+            self._encode_event,
             _BATCH,
             ItemLimits(MAX_ITEM_BYTES, self.max_request_bytes, self.max_events),
             self._url(secrets),
@@ -90,7 +100,7 @@ class SegmentSink(Sink[SegmentConnector]):
         key = secrets[self.settings.write_key]
         return {"Content-Type": "application/json", "Authorization": basic(key, "")}
 
-    def _encode(self, event: bytes) -> bytes:
+    def _encode_event(self, event: bytes) -> bytes:
         fields = take_apart(event)
         event_type = canonical_event_type(fields.event_type)
         return _encode_track(_track(fields, event_type, self._name(event_type)))
@@ -220,6 +230,6 @@ def _message_id(event_id: str) -> str:
 def _anonymous_id(user_id: Raw) -> Raw | UnsetType:
     if is_text(user_id):
         return user_id
-    if user_id in (NULL, _EMPTY):
+    if user_id in (NULL, _EMPTY, REDACTED):
         return UNSET
     raise Unencodable("user.user_id", "no text, which Segment's anonymousId is")

@@ -9,12 +9,14 @@ import enum
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Generic, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Generic, Literal, TypeVar, final
 
 from schemas.connector import Connector, secret_references
 from schemas.event import EventHeader
 from schemas.secret import Secrets
+from sinks.fields import Unencodable
+from sinks.redaction import Redactor
 
 DEFAULT_TIMEOUT_SECONDS = 10
 
@@ -130,6 +132,20 @@ def judge_status(answer: Answer) -> Verdict:
     return Verdict.RETRY
 
 
+def _redact_all(
+    redactor: Redactor, events: Sequence[bytes]
+) -> tuple[list[tuple[bytes, bytes]], list[Unpackable]]:
+    """Redacted events, each with its original, and those that cannot be redacted."""
+    redacted: list[tuple[bytes, bytes]] = []
+    unpackable: list[Unpackable] = []
+    for event in events:
+        try:
+            redacted.append((redactor.redact(event), event))
+        except Unencodable as error:
+            unpackable.append(Unpackable(event, "unencodable", str(error)))
+    return redacted, unpackable
+
+
 SettingsT = TypeVar("SettingsT", bound=Connector)
 
 
@@ -150,6 +166,7 @@ class Sink(ABC, Generic[SettingsT]):
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
         self._references = tuple(dict.fromkeys(secret_references(settings)))
+        self._redactor = Redactor(settings.redact) if settings.redact else None
 
     def references(self, part: str) -> Sequence[str]:  # noqa: ARG002
         """The secrets that requests of a part of the lane need; by default all of the settings."""
@@ -210,14 +227,43 @@ class Sink(ABC, Generic[SettingsT]):
             math.ceil(len(events) / self.max_events), math.ceil(size / self.max_request_bytes)
         )
 
-    @abstractmethod
+    @final
     def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
-        """Encode and split events of one lane under this partner's limits, envelope included.
+        """Redact events of one lane, encode them and split them under this partner's limits.
+
+        What it returns names the events as they came: held and dead events are originals.
 
         Args:
             events: event bytes, one JSON object each, in order.
             part: what `place` returned for them.
             secrets: values of the connector's references.
+        """
+        if self._redactor is None:
+            return self.encode(events, part, secrets)
+        redacted, unpackable = _redact_all(self._redactor, events)
+        packed = self.encode([event for event, _ in redacted], part, secrets)
+        originals = {id(event): original for event, original in redacted}
+        return Packed(
+            [
+                replace(request, events=[originals[id(event)] for event in request.events])
+                for request in packed.requests
+            ],
+            [
+                *unpackable,
+                *(replace(found, event=originals[id(found.event)]) for found in packed.unpackable),
+            ],
+        )
+
+    @final
+    def redact_for_replay(self, event: bytes) -> bytes:
+        """The event without what the partner must not see, such that it can be packed later on."""
+        return self._redactor.redact_for_replay(event) if self._redactor else event
+
+    @abstractmethod
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
+        """What a partner's sink does of `pack`: requests within its limits, envelope included.
+
+        The events of requests and the unpackable ones are the very objects that were passed in.
         """
 
     @abstractmethod

@@ -59,7 +59,7 @@ class TreasureDataSink(Sink[TreasureDataConnector]):
         batch_window_seconds=10,
     )
 
-    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
         return pack_events(
             events,
             resolve_url(self.settings.url, self.settings.endpoint, secrets),

@@ -7,7 +7,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from runtime.dead_letters import write_letters
 from runtime.keeping import decode_letters
 from runtime.ledger import Tally
 from runtime.worker import Worker, WorkerSettings
@@ -34,7 +33,7 @@ class _LetterWriter(FileWriter):
     def write(self, worker: Worker, key: str, parts: Sequence[bytes]) -> Written:  # noqa: ARG002
         gathered = [decode_letters(part) for part in parts]
         letters = [letter for part in gathered for letter in part.letters]
-        write_letters(worker.settings.dead_letters, letters)
+        worker.write_letters(letters)
         tally = Tally()
         for letter in letters:
             if letter.connector:  # an invalid message is offered to no connector

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 
 from runtime.connectors import ConnectorEntry
-from runtime.dead_letters import write_letters
 from runtime.hold.held_object import HeldObject
 from runtime.hold.held_queue import HeldQueue
 from runtime.hold.objects import HeldFile
@@ -43,7 +42,7 @@ def bury_expired(worker: Worker, queue: HeldQueue, entry: ConnectorEntry | None)
 def _bury(worker: Worker, queue: HeldQueue, doomed: list[HeldObject]) -> Counter[str]:
     letters: list[DeadLetter] = [letter for held in doomed for letter in held.letters]
     if letters:
-        write_letters(worker.settings.dead_letters, letters)
+        worker.write_letters(letters)
     for held in doomed:
         if held.letters:
             queue.close(held)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from runtime.dead_letters import write_letters
 from runtime.deadline import expired
 from runtime.delivery import QUICK_TRIES, Delivery, GivenUp, obstacle_of
 from runtime.hold.objects import HeldBatch
@@ -123,7 +122,7 @@ class HeldObject:
     def write_letters(self) -> None:
         """Raises StorageError: they could not be written; the object stays as it was."""
         if self.letters:
-            write_letters(self._worker.settings.dead_letters, self.letters)
+            self._worker.write_letters(self.letters)
 
     def close(self) -> Tally:
         """Put back what is left, remove the object, and say what became of its events.

@@ -164,6 +164,21 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         "connector 'a': max_events: found 0; allowed: at least 1",
     ),
     "no boolean": (hook("a", enabled="yes"), "connector 'a': enabled: expected `bool`, got `str`"),
+    "redacting what tells events apart": (
+        hook("a", redact={"hash": ["id"]}),
+        "connector 'a': redact: 'id' cannot be redacted: every partner tells events by it",
+    ),
+    "removing and hashing": (
+        hook("a", redact={"remove": ["x"], "hash": ["x"]}),
+        "connector 'a': redact: 'x' is to be removed and hashed; one of the two is possible",
+    ),
+    "one user of all": (
+        segment("a", redact={"remove": ["external_user_id"]}),
+        (
+            "connector 'a': redact.remove: 'external_user_id' would be the same for all users; "
+            "allowed: to hash it"
+        ),
+    ),
     "region": (
         segment("a", region="mars"),
         "connector 'a': region: found 'mars'; allowed: 'eu', 'us'",

@@ -1,15 +1,20 @@
 """Dead letters are Avro files by day, named by what is in them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
 
-from runtime.dead_letters import write_letters
+from runtime.dead_letters import letter_files, write_letters
 from runtime.storage import StorageError
+from runtime.worker import Worker, WorkerSettings
+from schemas.connector import Redact
 from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_DETAIL_CHARS
+from sinks.redaction import Redactor
+from tests.runtime.configs import hook
 
 BURIED_MS = 1_700_000_000_000  # 2023-11-14T22:13:20Z
 
@@ -107,3 +112,37 @@ def test_a_folder_that_cannot_be_written_to_is_a_storage_error(tmp_path: Path) -
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
         write_letters(str(tmp_path / "file"), [letter_of()])
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_letters_hide_what_the_partner_must_not_see_where_that_is_asked(
+    tmp_path: Path, is_asked: bool
+) -> None:
+    redact = {"remove": ["email_address"], "hash": ["external_user_id"]}
+    connectors = {"connectors": [hook("crm", redact=redact)]}
+    (tmp_path / "connectors.json").write_text(json.dumps(connectors))
+    worker = Worker(
+        WorkerSettings(
+            str(tmp_path / "connectors.json"),
+            str(tmp_path / "held"),
+            str(tmp_path / "dead"),
+            redact_dead_letters=is_asked,
+        )
+    )
+    event = b'{"user":{"external_user_id":"x"},"properties":{"email_address":"a@example.com"}}'
+    try:
+        letters = [
+            letter_of(event),
+            letter_of(event, connector="gone"),
+            letter_of(b"{", connector=""),
+        ]
+        worker.write_letters(letters)
+    finally:
+        worker.close()
+    (uri,) = letter_files(str(tmp_path / "dead"))
+    found = {record["connector"]: record["event"] for record in records_in(uri)}
+    assert found["gone"] == event
+    assert found[""] == b"{"
+    assert (b"example.com" in found["crm"]) is not is_asked
+    settings = Redact(**redact)
+    assert Redactor(settings).redact(found["crm"]) == Redactor(settings).redact(event)

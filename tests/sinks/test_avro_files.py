@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import re
@@ -497,3 +498,13 @@ def test_the_record_of_an_unknown_type_has_a_legal_name(event_type: str, name: s
 def test_google_credentials_for_another_storage_are_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="for gs:// paths"):
         msgspec.convert(EXAMPLE | {"path": "s3://b/x"}, AvroFilesConnector, dec_hook=decode_hook)
+
+
+def test_a_redacted_field_that_cannot_hold_a_text_is_null() -> None:
+    event = event_of("users.behaviors.Purchase", price=3.5, product_id="p", currency="EUR")
+    redact = {"remove": ["price"], "hash": ["product_id"]}
+    file = one_file([event], "users.behaviors.Purchase", redact=redact)
+    (record,) = read(file)
+    assert record["price"] is None
+    assert record["product_id"] == hashlib.sha256(b"p").hexdigest()
+    assert record["currency"] == "EUR"

@@ -7,11 +7,13 @@ kind of secret is set, and its `SECRETS`: their values by reference.
 import collections
 import copy
 import importlib.util
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import fastavro
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -219,6 +221,58 @@ def test_what_a_batch_costs_is_about_what_it_makes(kind: str) -> None:
         if sink.rate_unit == "requests":
             assert made / 2 <= sink.rate_units(events) <= 2 * made
     assert sink.rate_units([]) == 0
+
+
+HIDDEN = {"remove": ["email_address", "price", "device_id"], "hash": ["external_user_id", "url"]}
+
+
+@every_kind
+def test_a_redacted_value_is_in_no_request_and_the_events_are_as_they_came(kind: str) -> None:
+    partner = partner_of(kind)
+    canaries = [canary_event(event_type) for event_type in SAMPLE_TYPES]
+    packed = pack_lanes(partner.sink(redact=HIDDEN), canaries, partner.secrets)
+    for events, found in packed:
+        assert not found.unpackable
+        sent = [event for request in found.requests for event in request.events]
+        assert {id(event) for event in sent} == {id(event) for event in events}
+        assert len(sent) == len(events)
+        for request in found.requests:
+            body = text_of(request)
+            assert "canary" not in body
+            assert "31415" not in body
+    assert packed
+
+
+def canary_event(event_type: str) -> bytes:
+    event = sample_of(event_type)
+    event["user"] |= {"external_user_id": "canary-x", "device_id": "canary-d"}
+    event["properties"] |= {
+        "email_address": "canary@example.com",
+        "price": 31415.5,
+        "url": "https://example.com/canary",
+        "custom_properties": {"deep": [{"email_address": "canary"}]},
+    }
+    return spell(event)
+
+
+def text_of(request: Request) -> str:
+    if isinstance(request, FileWrite):
+        return str(list(fastavro.reader(io.BytesIO(request.body)))) + request.path
+    return request.body.decode()
+
+
+@every_kind
+@few
+@given(MIXES, LIMITS)
+def test_packing_what_is_redacted_loses_and_invents_no_event(
+    kind: str, messages: list[bytes], limits: dict[str, int]
+) -> None:
+    partner = partner_of(kind)
+    sink = partner.sink(redact={"remove": ["app_id", "platform", "time_ms"]}, **limits)
+    for events, packed in pack_lanes(sink, messages, partner.secrets):
+        found = [event for request in packed.requests for event in request.events]
+        found += [unpackable.event for unpackable in packed.unpackable]
+        assert collections.Counter(found) == collections.Counter(events)
 
 
 def weight_of(request: Request) -> int:

@@ -688,3 +688,13 @@ def test_the_stand_in_takes_every_sample_of_a_type_with_a_name() -> None:
     assert not packed.unpackable
     accepted = [found for request in requests_of(packed) for found in judged(request).accepted]
     assert sorted(accepted) == sorted(json.loads(event)["id"] for event in events)
+
+
+def test_a_removed_address_or_number_identifies_nobody() -> None:
+    event = sample_event("users.messages.sms.Send")
+    event["properties"] |= {"email_address": "a@example.com", "to_phone_number": "+15550100"}
+    batch = batch_of(event, redact={"remove": ["email_address", "to_phone_number"]})
+    assert batch["user_identities"] == {"customerid": event["user"]["external_user_id"]}
+    assert batch["user_attributes"] == {}
+    attributes = batch["events"][0]["data"]["custom_attributes"]
+    assert attributes["email_address"] == attributes["to_phone_number"] == "[REDACTED]"

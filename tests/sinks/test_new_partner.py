@@ -35,7 +35,7 @@ class SeventhSink(Sink[SeventhConnector]):
     proves_delivery = True
     limits = Limits(50, 100_000, 200_000, 10)
 
-    def pack(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
+    def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
         headers = self._headers(secrets)
         return pack_events(
             events, "https://seventh.example.com", headers, self.max_request_bytes, self.max_events

@@ -395,3 +395,11 @@ def test_the_stand_in_takes_every_sample_of_a_type_with_a_name() -> None:
     assert not packed.unpackable
     accepted = [found for request in requests_of(packed) for found in judged(request).accepted]
     assert accepted == [json.loads(event)["id"] for event in events]
+
+
+def test_a_removed_value_identifies_nobody() -> None:
+    event = sample_event("users.messages.email.Open")
+    item = item_of(event, redact={"remove": ["email_address", "user_id"]})
+    assert "anonymousId" not in item
+    assert item["context"]["traits"] == {}
+    assert item["properties"]["email_address"] == "[REDACTED]"

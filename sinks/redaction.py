@@ -1,0 +1,141 @@
+"""Redaction: values that a partner must not see, replaced before its sink encodes an event.
+
+As on the platform, the value of a removed field becomes the text `[REDACTED]`, because some partners
+reject a missing or empty field, and that of a hashed one its SHA-256 (Braze, "Setting up Currents").
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+from msgspec import Raw
+
+from schemas.connector import Redact
+from sinks.fields import NULL, REDACTED, Unencodable
+
+
+class Redactor:
+    """Replaces the values of some fields, by name, wherever they stand in an event."""
+
+    def __init__(self, settings: Redact) -> None:
+        removed, hashed = (
+            dict.fromkeys(settings.remove, _removed),
+            dict.fromkeys(settings.hash, _hash),
+        )
+        self._for_partner = _Replacer(removed | hashed)
+        marked = dict.fromkeys(settings.hash, _marked_hash)
+        replayed = {name: how for name, how in (removed | marked).items() if name not in _ROUTED}
+        self._for_replay = _Replacer(replayed)
+
+    def redact(self, event: bytes) -> bytes:
+        """The event, or the very same object where nothing in it is to be redacted.
+
+        A null stays a null; a number, an array or an object becomes a text like the rest. JSON text
+        within a text (`message_extras`) is looked into as well. All else keeps its spelling.
+
+        Raises:
+            Unencodable: it is nested too deeply to be looked through.
+        """
+        return self._for_partner.replace(event)
+
+    def redact_for_replay(self, event: bytes) -> bytes:
+        """The event for a dead letter, from which `redact` makes what it makes of the original.
+
+        So a hash is marked as one, and what routing reads of `properties` stays as it is. What cannot
+        be looked through becomes the text that stands for a removed value.
+        """
+        try:
+            return self._for_replay.replace(event)
+        except Unencodable:
+            return bytes(REDACTED)
+
+
+class _Replacer:
+    """Replaces values by name of field."""
+
+    def __init__(self, how: Mapping[str, Callable[[bytes], bytes]]) -> None:
+        self._how = how
+        self._names = [name.encode() for name in how]
+
+    def replace(self, event: bytes) -> bytes:
+        """As `Redactor.redact`."""
+        # A name may be spelled with escapes.
+        if b"\\" not in event and not any(name in event for name in self._names):
+            return event
+        try:
+            replaced = self._value(event)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Unencodable("event", f"cannot be redacted: {error}") from error
+        return event if replaced is None else replaced
+
+    def _value(self, value: bytes) -> bytes | None:
+        """The value with what is to be replaced replaced, None where that is nothing."""
+        if value.startswith(b"{"):
+            return self._object(value)
+        if value.startswith(b"["):
+            return self._array(value)
+        if value.startswith(b'"') and (b"{" in value or b"\\u" in value):
+            return self._text(value)
+        return None
+
+    def _object(self, value: bytes) -> bytes | None:
+        members = msgspec.json.decode(value, type=dict[str, Raw])
+        changed = {
+            name: Raw(replaced)
+            for name, member in members.items()
+            if (replaced := self._member(name, bytes(member))) is not None
+        }
+        return msgspec.json.encode(members | changed) if changed else None
+
+    def _member(self, name: str, value: bytes) -> bytes | None:
+        if value == bytes(NULL):
+            return None
+        how = self._how.get(name)
+        return self._value(value) if how is None else how(value)
+
+    def _array(self, value: bytes) -> bytes | None:
+        items = [bytes(item) for item in msgspec.json.decode(value, type=list[Raw])]
+        replaced = [self._value(item) for item in items]
+        if not any(item is not None for item in replaced):
+            return None
+        kept = (old if new is None else new for old, new in zip(items, replaced, strict=True))
+        return b"[" + b",".join(kept) + b"]"
+
+    def _text(self, value: bytes) -> bytes | None:
+        """A text that may hold JSON."""
+        text = msgspec.json.decode(value, type=str).strip().encode()
+        if not text.startswith((b"{", b"[")):
+            return None
+        try:
+            replaced = self._value(text)
+        except msgspec.DecodeError:
+            return None  # it only looked like JSON
+        return None if replaced is None else msgspec.json.encode(replaced.decode())
+
+
+_ROUTED = frozenset({"app_group_id", "app_id", "platform"})
+_MARK = "sha256:"
+_MARKED = re.compile(rf"{_MARK}[0-9a-f]{{64}}")
+
+
+def _removed(value: bytes) -> bytes:  # noqa: ARG001 - one signature for every way
+    return bytes(REDACTED)
+
+
+def _hash(value: bytes) -> bytes:
+    """As JSON: the SHA-256, in hexadecimal, of a text's UTF-8, or of any other value's JSON text.
+
+    The platform does not say how it spells it.
+    """
+    content = value
+    if value.startswith(b'"'):
+        text = msgspec.json.decode(value, type=str)
+        if _MARKED.fullmatch(text):
+            return msgspec.json.encode(text.removeprefix(_MARK))
+        content = text.encode()
+    return msgspec.json.encode(hashlib.sha256(content).hexdigest())
+
+
+def _marked_hash(value: bytes) -> bytes:
+    return msgspec.json.encode(_MARK + msgspec.json.decode(_hash(value), type=str))
