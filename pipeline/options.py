@@ -65,6 +65,11 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
             help=f"a larger message is a dead letter; {MAX_EVENT_BYTES} by default",
         )
         add(
+            "--historical",
+            action="store_true",
+            help="for a backfill: events of over 72 hours go where mParticle takes such ones",
+        )
+        add(
             "--redact_dead_letters",
             action="store_true",
             help="dead letters hide what their connector's partner must not see (redact); else "

@@ -167,6 +167,7 @@ def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
         streaming=engine is not Engine.BOUNDED,
         alert_webhook=ours.alert_webhook,
         max_event_bytes=ours.max_event_bytes,
+        historical=ours.historical,
         redact_dead_letters=ours.redact_dead_letters,
         address_policy=AddressPolicy(tuple(ours.allow_network), ours.allow_local_partners),
     )

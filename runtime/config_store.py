@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from runtime.address import AddressPolicy
-from runtime.connectors import Config, ConfigError, ConnectorEntry, read_config
+from runtime.connectors import Config, ConfigError, ConnectorEntry, read_config, with_historical
 from runtime.problems import Problem
 from runtime.repeating import Repeating
 
@@ -14,15 +14,28 @@ _logger = logging.getLogger(__name__)
 class ConfigStore:
     """Holds the current `Config`; an edit that does not validate is refused per connector."""
 
-    def __init__(self, uri: str, policy: AddressPolicy, refresh_seconds: float) -> None:
+    def __init__(
+        self,
+        uri: str,
+        policy: AddressPolicy,
+        refresh_seconds: float,
+        historical: bool = False,
+    ) -> None:
         """Read the file.
+
+        Args:
+            uri: where it is.
+            policy: which addresses partners may have.
+            refresh_seconds: how often it is read again, once it is followed.
+            historical: whether partners with a way of their own for old events take them there.
 
         Raises:
             ConfigError: it cannot be read, or one of its connectors is not valid.
         """
         self._uri = uri
         self._policy = policy
-        self.first, problems = read_config(uri, policy)
+        self._historical = historical
+        self.first, problems = self._read()
         if problems:
             raise ConfigError(problems)
         self._config = self.first
@@ -42,7 +55,7 @@ class ConfigStore:
     def refresh(self) -> None:
         """Read the file now; what is not valid in it stays as it was, and the log says so."""
         try:
-            config, problems = read_config(self._uri, self._policy)
+            config, problems = self._read()
         except ConfigError as error:
             self._log(error.problems)
             return
@@ -50,6 +63,10 @@ class ConfigStore:
         kept = _kept(problems, self._config)
         if config.version != self._config.version:
             self._config = Config(config.version, {**kept, **config.connectors})
+
+    def _read(self) -> tuple[Config, list[Problem]]:
+        config, problems = read_config(self._uri, self._policy)
+        return with_historical(config) if self._historical else config, problems
 
     def _log(self, problems: tuple[Problem, ...]) -> None:
         """Say what is wrong with an edit, once and not at every reading."""

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -83,6 +83,20 @@ def parse_config(content: bytes, policy: AddressPolicy) -> tuple[Config, list[Pr
         else:
             entries[entry.settings.name] = entry
     return Config(hashlib.sha256(content).hexdigest()[:12], entries), problems
+
+
+def with_historical(config: Config) -> Config:
+    """The connectors, those that have the setting `historical` with it set."""
+    return Config(
+        config.version, {name: _historical(entry) for name, entry in config.connectors.items()}
+    )
+
+
+def _historical(entry: ConnectorEntry) -> ConnectorEntry:
+    if not hasattr(entry.settings, "historical"):
+        return entry
+    settings = msgspec.structs.replace(entry.settings, historical=True)
+    return replace(entry, settings=settings, sink=type(entry.sink)(settings))
 
 
 def segment_overlaps(config: Config) -> Iterator[Problem]:

@@ -224,7 +224,7 @@ def left_out(only: Router, header: EventHeader) -> str | None:
 def _place(route: Route, header: EventHeader, event_type: str, hour: str) -> str | Filtered:
     if route.app_ids is not None and header.app_id not in route.app_ids:
         return Filtered.APP_ID
-    if route.needs_external_user_id and not header.has_external_user_id:
+    if route.leaves_out_anonymous and not header.has_external_user_id:
         return Filtered.NO_EXTERNAL_USER_ID
     if not route.supported:
         return Filtered.UNSUPPORTED

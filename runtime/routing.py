@@ -21,7 +21,7 @@ class Route:
     connector: str
     entry: ConnectorEntry
     app_ids: frozenset[str] | None
-    needs_external_user_id: bool
+    leaves_out_anonymous: bool
     supported: bool
 
 
@@ -105,6 +105,6 @@ def _route(entry: ConnectorEntry, event_type: str) -> Route:
         entry.settings.name,
         entry,
         None if app_ids is None else frozenset(app_ids),
-        entry.sink.needs_external_user_id,
+        entry.sink.leaves_out_anonymous,
         entry.sink.supports(event_type),
     )

@@ -52,6 +52,8 @@ class WorkerSettings:
     alert_webhook: str | None = None
     """Where alerts go besides the log: a URL, or the reference of a secret that holds one."""
     max_event_bytes: int = MAX_EVENT_BYTES
+    historical: bool = False
+    """Whether partners with a way of their own for old events take them there."""
     redact_dead_letters: bool = False
     """Whether dead letters hide what their connector's partner must not see."""
     address_policy: AddressPolicy = PUBLIC_ONLY
@@ -66,7 +68,10 @@ class Worker:
         self.now_ms: Callable[[], int] = now_ms
         self._ends: list[Callable[[], None]] = []
         self.config = ConfigStore(
-            settings.connectors, settings.address_policy, settings.config_refresh_seconds
+            settings.connectors,
+            settings.address_policy,
+            settings.config_refresh_seconds,
+            settings.historical,
         )
         self.secrets = SecretStore()
         self.pool = LanePool(POOL_THREADS)

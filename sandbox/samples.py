@@ -352,6 +352,7 @@ _BY_NAME: Mapping[str, _Maker] = {
     "abort_type": lambda scene: f"liquid_abort_{scene.send % 3}",
     "retry_log": _sentence,
     "message_body": _sentence,
+    "time_ms": lambda scene: START_SECONDS * 1_000 + scene.send,
     "message_extras": _extras,
     "bounce_reason": _sentence,
     "error": _sentence,

@@ -31,6 +31,8 @@ class AtPartner(msgspec.Struct, frozen=True):
     source: str = ""
     feed: Literal["platform", "unbound"] | None = None
     feed_source: str = ""
+    exported: bool = True
+    """False where the platform does not send it there at all."""
 
 
 class EventType(msgspec.Struct, frozen=True):
@@ -55,6 +57,11 @@ class EventType(msgspec.Struct, frozen=True):
         """Its name at a partner; None where none is published."""
         found = self.partners.get(kind)
         return found.name if found else None
+
+    def is_exported_to(self, kind: str) -> bool:
+        """Whether the platform is not known to keep it from a partner."""
+        found = self.partners.get(kind)
+        return found is None or found.exported
 
     def feed_at(self, kind: str) -> Literal["platform", "unbound"] | None:
         """Whether a partner with feeds takes it by platform or apart from all of them."""

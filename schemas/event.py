@@ -55,8 +55,12 @@ class EventHeader(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def has_external_user_id(self) -> bool:
-        """Missing, null, empty and blank all count as not set."""
-        return bool(self.user and self.user.external_user_id and self.user.external_user_id.strip())
+        return self.user is not None and is_set(self.user.external_user_id)
+
+
+def is_set(user_id: str | None) -> bool:
+    """Whether somebody is named: missing, null, empty and blank all count as not."""
+    return bool(user_id and user_id.strip())
 
 
 class InvalidEvent(Exception):

@@ -36,6 +36,8 @@ class AvroFilesConnector(Connector, frozen=True, kw_only=True):
     credentials: SecretRef | None = None
     cluster: PathWord = "prod-01"
     environment: PathWord = "us-01"
+    codec: Literal["deflate", "none"] = "deflate"
+    """How blocks are compressed; what the platform uses is not published, its samples are not."""
 
     def __post_init__(self) -> None:
         if not _PATH.fullmatch(self.path):
@@ -78,6 +80,7 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
 
     def __init__(self, settings: AvroFilesConnector) -> None:
         super().__init__(settings)
+        self._codec = "null" if settings.codec == "none" else settings.codec
         self._redacted = settings.redact.fields if settings.redact else frozenset()
 
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
@@ -139,7 +142,7 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
         lacking = lacking_fields(event_type, records)
         schema = schema_of(event_type, self.settings.storage, lacking)
         file = io.BytesIO()
-        fastavro.writer(file, schema, records, codec="deflate", sync_marker=sync_marker)
+        fastavro.writer(file, schema, records, codec=self._codec, sync_marker=sync_marker)
         return file.getvalue()
 
 

@@ -1,11 +1,12 @@
 """mParticle: user batches to the feeds of a Braze input ("HTTP API" of mParticle)."""
 
-import re
+import calendar
+import functools
+import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
 
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import NAME_PATTERN, Connector, secret_references
@@ -13,7 +14,8 @@ from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
-from sinks.fields import NULL, Fields, Unencodable, User, Values, is_text, take_apart, take_text
+from sinks.fields import Fields, Unencodable, User, take_apart
+from sinks.mparticle_layout import Layout
 from sinks.packing import Envelope
 from sinks.sink import Filtered, HttpRequest, Limits, Packed, Sink, Unpackable
 from sinks.user_batches import (
@@ -27,10 +29,11 @@ from sinks.user_batches import (
 _BATCHES = Envelope(prefix=b"[", suffix=b"]")
 
 MAX_BATCH_BYTES = 128_000
-MAX_ATTRIBUTES = 100
-MAX_VALUE_CHARS = 4_096
 
 _UNBOUND = "unbound"
+_HISTORICAL = "/historical"
+_HISTORICAL_SECONDS = 72 * 3_600
+"""The age from which `/bulkevents/historical` takes events ("HTTP API")."""
 _FEEDS_OF_PLATFORMS = {"ios": "ios", "android": "android", "web": "web"}
 
 FeedName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
@@ -56,6 +59,22 @@ class MParticleConnector(Connector, frozen=True, kw_only=True):
     """Feeds by `app_id`; the events of other apps go by their platform."""
     platform_feeds: dict[str, str] = msgspec.field(default_factory=dict)
     """Feeds by platform; `ios`, `android` and `web` have the feeds of these names."""
+    kindle: Literal["Android", "fire_tv"] = "Android"
+    """The device platform of `kindle`, which is Fire tablets and Fire TV alike; of mParticle's two
+    published schemas one does not know `fire_tv`."""
+    limit_ad_tracking: Literal["inverse", "same", "omit"] = "inverse"
+    """What it says of `ad_tracking_enabled`; nobody publishes it, the names are opposites."""
+    long_values: Literal["cut", "drop", "keep"] = "cut"
+    """What becomes of an attribute over 4,096 characters; how a server call with one is answered is
+    not published. One that is cut ends in an ellipsis."""
+    attribute_values: Literal["json", "text"] = "json"
+    """Numbers and booleans as they are, as mParticle's JSON schema has them, or as text, as its
+    OpenAPI description does."""
+
+    historical: bool = False
+    """Whether events that were over 72 hours old when they were read go to
+    `/bulkevents/historical`, from where mParticle forwards nothing to event and warehouse outputs
+    ("HTTP API"). For a backfill; `--historical` sets it for a run."""
 
     def __post_init__(self) -> None:
         for setting, feeds in (
@@ -77,14 +96,14 @@ class MParticleSink(Sink[MParticleConnector]):
     Events of one user share a batch where identities, attributes and device are the same, for the
     rate limit counts batches. A batch of one event has the event's id as its `source_request_id`, by
     which mParticle de-duplicates ("JSON reference"). 202 comes if a single batch is good, and nothing
-    is heard of the others. Events older than 30 days should not be sent there ("HTTP API").
+    is heard of the others. Events older than 30 days should not be sent there ("HTTP API"); see the
+    setting `historical`.
     """
 
     kind = "mparticle"
     settings_type = MParticleConnector
     needs_external_user_id = True
     proves_delivery = False
-    max_age_days = 30
     limits = Limits(
         max_events=100,
         max_request_bytes=256_000,
@@ -100,30 +119,59 @@ class MParticleSink(Sink[MParticleConnector]):
         known = event_types().values()
         names = {found.name: found.name_at("mparticle") for found in known}
         self._names = {event_type: name for event_type, name in names.items() if name}
-        self._of_apps = {found.name for found in known if found.feed_at("mparticle") == "platform"}
+        self._unbound = {found.name for found in known if found.feed_at("mparticle") == _UNBOUND}
+        self._left_out = {found.name for found in known if not found.is_exported_to("mparticle")}
+        self._layout = Layout(
+            environment=settings.environment,
+            identity_key=settings.identity_key,
+            kindle=settings.kindle,
+            limit_ad_tracking=settings.limit_ad_tracking,
+            long_values=settings.long_values,
+            attribute_values=settings.attribute_values,
+        )
         self._platform_feeds = {**_FEEDS_OF_PLATFORMS, **settings.platform_feeds}
 
     def references(self, part: str) -> Sequence[str]:
         """Only the feed's own: what is wrong with one feed must not hold the others."""
-        feed = self.settings.feeds.get(part)
+        feed = self.settings.feeds.get(_feed_of(part))
         return secret_references([feed, self.settings.endpoint])
 
     def supports(self, event_type: str) -> bool:
+        if event_type in self._left_out:
+            return False
         return event_type in self._names or self.settings.unnamed_events == "raw"
 
-    def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
-        is_of_an_app = event_type in self._names and event_type in self._of_apps
-        feed = self._feed_of_app(header) if is_of_an_app else _UNBOUND
-        return feed if feed in self.settings.feeds else Filtered.FEED_NOT_CONFIGURED
+    @property
+    def max_age_days(self) -> int | None:
+        return None if self.settings.historical else 30
+
+    def hold_part(self, part: str) -> str:
+        """The feed alone, for a key that is refused is refused at both paths."""
+        return _feed_of(part)
+
+    def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:
+        feed = _UNBOUND if event_type in self._unbound else self._feed_of_app(header)
+        if feed not in self.settings.feeds:
+            return Filtered.FEED_NOT_CONFIGURED
+        return feed + _HISTORICAL if self._is_historical(header, hour) else feed
+
+    def _is_historical(self, header: EventHeader, hour: str) -> bool:
+        """By the beginning of the hour: what is sent there must be old enough for certain."""
+        if not self.settings.historical or not hour:
+            return False
+        return _seconds_of(hour) - header.time >= _HISTORICAL_SECONDS
 
     def _feed_of_app(self, header: EventHeader) -> str:
-        """An app has one platform, but not every event of an app names it."""
+        """The feed of a type that is not known to be unbound (Braze, "About mParticle credentials").
+
+        An app's credentials carry its events; it has one platform, but not every event names it.
+        """
         by_app = self.settings.app_feeds.get(header.app_id or "")
         return by_app or self._platform_feeds.get(header.platform or "", _UNBOUND)
 
     @property
     def rate_parts(self) -> int:
-        return len(self.settings.feeds)
+        return len(self.settings.feeds) * (2 if self.settings.historical else 1)
 
     def rate_units(self, events: Sequence[bytes]) -> int:
         """How many user batches the events make; an event's own size stands for its encoded one."""
@@ -135,7 +183,8 @@ class MParticleSink(Sink[MParticleConnector]):
         try:
             fields = take_apart(event)
             user = fields.user or User()
-            head = self._take_head(fields.properties or {}, user)
+            event_type = canonical_event_type(fields.event_type)
+            head = self._layout.take_head(fields.properties or {}, user, event_type)
         except Unencodable:
             return None
         return EncodedEvent(event, fields.id, user.external_user_id or "", head, event)
@@ -155,7 +204,7 @@ class MParticleSink(Sink[MParticleConnector]):
             else:
                 encoded.append(found)
         batches = group_by_user(encoded, most, self.max_events)
-        url, headers = self._url(secrets), self._headers(part, secrets)
+        url, headers = self._url(part, secrets), self._headers(part, secrets)
         return Packed(
             [
                 _request(run, url, headers)
@@ -167,15 +216,16 @@ class MParticleSink(Sink[MParticleConnector]):
     def probe(self, part: str, secrets: Secrets) -> HttpRequest:
         """Return an array of no batches: 401 and 403 tell that the credentials are refused."""
         headers = self._headers(part, secrets)
-        return HttpRequest("POST", self._url(secrets), headers, _BATCHES.wrap([]))
+        return HttpRequest("POST", self._url(part, secrets), headers, _BATCHES.wrap([]))
 
-    def _url(self, secrets: Secrets) -> str:
+    def _url(self, part: str, secrets: Secrets) -> str:
+        path = "/v2/bulkevents" + (_HISTORICAL if part.endswith(_HISTORICAL) else "")
         host = f"https://s2s.{self.settings.pod}.mparticle.com"
-        return f"{base_url(self.settings.endpoint, host, secrets)}/v2/bulkevents"
+        return f"{base_url(self.settings.endpoint, host, secrets)}{path}"
 
     def _headers(self, part: str, secrets: Secrets) -> Mapping[str, str]:
         headers = {"Content-Type": "application/json"}
-        feed = self.settings.feeds.get(part)
+        feed = self.settings.feeds.get(_feed_of(part))
         if feed is None:
             # Taken out of the settings since the events were routed: without credentials they are
             # answered 401, and so are held until the feed is back or they expire.
@@ -199,26 +249,9 @@ class MParticleSink(Sink[MParticleConnector]):
         values = fields.properties or {}
         user = fields.user or User()
         # What identifies user and device is taken out of the values; attributes are what is left.
-        head = self._take_head(values, user)
-        attributes = _attributes(values, fields, event_type)
-        body = _event(fields, event_type, self._name(event_type), attributes)
-        return EncodedEvent(event, fields.id, user.external_user_id or "", head, _encode_json(body))
-
-    def _take_head(self, values: Values, user: User) -> bytes:
-        """What the batch that an event may be in begins with."""
-        identities = self._take_identities(values, user)
-        user_attributes = _take_user_attributes(values)
-        device_info = _take_device_info(values, user)
-        head = _Head(self.settings.environment, identities, user_attributes, device_info)
-        return _encode_json(head)[:-1]
-
-    def _take_identities(self, values: Values, user: User) -> dict[str, Raw | str]:
-        if not user.external_user_id:
-            raise Unencodable("user.external_user_id", "mParticle takes no event without it")
-        identities: dict[str, Raw | str] = {self.settings.identity_key: user.external_user_id}
-        if email := take_text(values, "email_address"):
-            identities["email"] = email
-        return identities
+        start = self._layout.take_head(values, user, event_type)
+        body = self._layout.event(fields, values, event_type, self._name(event_type))
+        return EncodedEvent(event, fields.id, user.external_user_id or "", start, body)
 
     def _name(self, event_type: str) -> str:
         name = self._names.get(event_type)
@@ -230,33 +263,13 @@ class MParticleSink(Sink[MParticleConnector]):
         raise Unencodable("event_type", "mParticle has no name for it")
 
 
-# A batch, as the mParticle tabs of the platform's "Message engagement events" have it; where they
-# contradict mParticle's own schema of its Events API, the schema wins.
+def _feed_of(part: str) -> str:
+    return part.removesuffix(_HISTORICAL)
 
 
-class _Data(msgspec.Struct):
-    source_message_id: str
-    timestamp_unixtime_ms: int
-    custom_attributes: dict[str, Raw | str]
-    event_name: str | UnsetType = UNSET
-    custom_event_type: Literal["other"] | UnsetType = UNSET
-
-
-class _Event(msgspec.Struct):
-    event_type: Literal["custom_event", "uninstall"]
-    data: _Data
-
-
-class _Head(msgspec.Struct):
-    """A batch without its events; it has no `schema_version`, which the schema does not know."""
-
-    environment: str
-    user_identities: dict[str, Raw | str]
-    user_attributes: dict[str, Raw]
-    device_info: dict[str, Any]
-
-
-_encode_json = msgspec.json.Encoder().encode
+@functools.lru_cache(maxsize=64)
+def _seconds_of(hour: str) -> int:
+    return calendar.timegm(time.strptime(hour, "%Y-%m-%d-%H"))
 
 
 def _request(run: Sequence[UserBatch], url: str, headers: Mapping[str, str]) -> HttpRequest:
@@ -267,131 +280,3 @@ def _request(run: Sequence[UserBatch], url: str, headers: Mapping[str, str]) -> 
         _BATCHES.wrap(batch.encode() for batch in run),
         [member.original for batch in run for member in batch.members],
     )
-
-
-def _event(fields: Fields, event_type: str, name: str, attributes: dict[str, Raw | str]) -> _Event:
-    data = _Data(fields.id, fields.time * 1_000, attributes)
-    if event_type == "users.behaviors.Uninstall":  # mParticle has a type of its own for it
-        return _Event("uninstall", data)
-    data.event_name = name
-    data.custom_event_type = "other"
-    return _Event("custom_event", data)
-
-
-def _take_user_attributes(values: Values) -> dict[str, Raw]:
-    """The user's phone number; `to_phone_number` stays an attribute of SMS events besides."""
-    to_phone = values.get("to_phone_number", NULL)
-    phone = to_phone if is_text(to_phone) else take_text(values, "user_phone_number")
-    return {} if phone is None else {"$mobile": phone}
-
-
-_PLATFORMS = {
-    b'"ios"': "iOS",
-    b'"android"': "Android",
-    b'"web"': "web",
-    b'"tvos"': "tvOS",
-    b'"roku"': "roku",
-    # Fire tablets and Fire TV, whose system is an Android; not every schema knows `fire_tv`.
-    b'"kindle"': "Android",
-}
-_AD_IDS = {
-    b'"ios_idfa"': "ios_advertising_id",
-    b'"google_ad_id"': "android_advertising_id",
-    b'"windows_ad_id"': "microsoft_advertising_id",
-    b'"roku_ad_id"': "roku_advertising_id",
-}
-_LIMITS_AD_TRACKING = {b"true": False, b"false": True}
-"""By `ad_tracking_enabled`, whose sense is the opposite."""
-
-_UUID = re.compile(rb'"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"')
-
-
-def _take_device_info(values: Values, user: User) -> dict[str, Any]:
-    """What is known of the device; what the schema does not take is left among the values."""
-    platform = _take_mapped(values, "platform", _PLATFORMS)
-    is_apple = platform in {"iOS", "tvOS"}
-    ad_id = _take_ad_id(values)
-    info = {
-        "platform": platform,
-        "device_model": take_text(values, "device_model"),
-        "limit_ad_tracking": _take_mapped(values, "ad_tracking_enabled", _LIMITS_AD_TRACKING),
-        "ios_idfv": user.device_id if is_apple and _is_uuid(user.device_id) else None,
-    }
-    return {name: value for name, value in info.items() if value is not None} | ad_id
-
-
-def _take_ad_id(values: Values) -> dict[str, Raw]:
-    if not _is_uuid(values.get("ad_id", NULL)):
-        return {}
-    name = _take_mapped(values, "ad_id_type", _AD_IDS)
-    return {} if name is None else {name: values.pop("ad_id")}
-
-
-def _take_mapped(values: Values, name: str, mapping: Mapping[bytes, Any]) -> Any:
-    """Take a value out and return what it is mapped to; an unknown value stays where it is."""
-    found = mapping.get(bytes(values.get(name, NULL)))
-    if found is not None:
-        del values[name]
-    return found
-
-
-def _is_uuid(value: Raw) -> bool:
-    return _UUID.fullmatch(value) is not None
-
-
-_DROPPED = (
-    "os_version",
-    "canvas_step_message_variation_id",
-    "suspected_bot_click_reason",
-    "media_urls",
-)
-_DROPPED_OF_TYPE = {
-    "users.campaigns.Conversion": ("app_id",),
-    "users.campaigns.EnrollInControl": ("app_id",),
-    "users.canvas.Conversion": ("app_id",),
-    "users.canvas.experimentstep.Conversion": ("app_id",),
-    "users.messages.inappmessage.Abort": ("card_id",),
-}
-"""Fields that stand in no tab."""
-
-
-def _attributes(values: Values, fields: Fields, event_type: str) -> dict[str, Raw | str]:
-    """The values that are left, without nulls.
-
-    Raises:
-        Unencodable: there are more than an event may have; which to leave out is not ours to say.
-    """
-    for dropped in _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()):
-        values.pop(dropped, None)
-    if "content_card_id" in values:
-        values["card_id"] = values.pop("content_card_id")
-    if fields.user and fields.user.device_id != NULL:
-        values["device_id"] = fields.user.device_id
-    attributes = {name: _attribute(value) for name, value in values.items() if value != NULL}
-    attributes["source_request_id"] = fields.id
-    if len(attributes) > MAX_ATTRIBUTES:
-        raise Unencodable("properties", f"{len(attributes)} attributes, at most {MAX_ATTRIBUTES}")
-    return attributes
-
-
-def _attribute(value: Raw) -> Raw | str:
-    """A scalar in its own spelling; of an array or object, which is no attribute, the JSON text."""
-    text = bytes(value)
-    if text[0] in b"[{":
-        return _shorten(text.decode())
-    # A character takes a byte at least, so only long values need a closer look.
-    if len(text) <= MAX_VALUE_CHARS or text[0] != ord('"'):
-        return value
-    return _shorten(msgspec.json.decode(text, type=str))
-
-
-def _shorten(text: str) -> str:
-    """The text within the limit, by the most cautious count: in UTF-16 units.
-
-    What becomes of a longer value is not published. Should its event be refused, nobody would hear
-    of it; so the end of the value is given up, and an ellipsis says so.
-    """
-    units = text.encode("utf-16-le")
-    if len(units) <= 2 * MAX_VALUE_CHARS:
-        return text
-    return units[: 2 * (MAX_VALUE_CHARS - 1)].decode("utf-16-le", "ignore") + "…"

@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import Connector
+from schemas.event import is_set
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
@@ -45,6 +46,12 @@ class SegmentConnector(Connector, frozen=True, kw_only=True):
         default_factory=dict
     )
     """Names by event type, in place of the published ones or where there are none."""
+    anonymous_users: bool = False
+    """Whether users without an `external_user_id` go out too (Braze: "Include events from anonymous
+    users"); the founding document exports none of them."""
+    email_link: Literal["url", "link_url"] = "url"
+    """What an e-mail click calls its link: `link_url` on Segment's page of 2023, `url` by the rule
+    that properties keep their names."""
 
     def identities(self) -> Sequence[str]:
         return [self.write_key]
@@ -75,6 +82,10 @@ class SegmentSink(Sink[SegmentConnector]):
         super().__init__(settings)
         self._names = _names(settings)
 
+    @property
+    def leaves_out_anonymous(self) -> bool:
+        return not self.settings.anonymous_users
+
     def supports(self, event_type: str) -> bool:
         return event_type in self._names or self.settings.unnamed_events == "raw"
 
@@ -103,7 +114,10 @@ class SegmentSink(Sink[SegmentConnector]):
     def _encode_event(self, event: bytes) -> bytes:
         fields = take_apart(event)
         event_type = canonical_event_type(fields.event_type)
-        return _encode_track(_track(fields, event_type, self._name(event_type)))
+        track = _track(fields, event_type, self._name(event_type))
+        if event_type == "users.messages.email.Click":
+            _rename(track.properties, "url", self.settings.email_link)
+        return _encode_track(track)
 
     def _name(self, event_type: str) -> str:
         name = self._names.get(event_type)
@@ -173,6 +187,11 @@ _PLATFORM_IS_DEVICE_TYPE = frozenset(
 )
 """Of other types `platform` stays a property."""
 
+_PHONE_IS_THE_USERS = frozenset(
+    {"users.messages.sms.ShortLinkClick", "users.messages.whatsapp.Click"}
+)
+"""Of other types `user_phone_number` stays a property."""
+
 _DROPPED = ("os_version", "canvas_step_message_variation_id")
 _DROPPED_OF_TYPE = {
     "users.behaviors.subscriptiongroup.StateChange": ("phone_number",),
@@ -185,6 +204,13 @@ _DROPPED_OF_TYPE = {
 def _track(fields: Fields, event_type: str, name: str) -> _Track:
     values = fields.properties or {}
     user = fields.user or User()
+    external = user.external_user_id
+    user_id = external if external and is_set(external) else UNSET
+    anonymous_id = _anonymous_id(user.user_id)
+    if user_id is UNSET and anonymous_id is UNSET:
+        raise Unencodable(
+            "user", "neither external_user_id nor user_id, of which Segment needs one"
+        )
     context = _take_context(values, event_type)
     _rearrange(values, user, event_type)
     return _Track(
@@ -193,14 +219,16 @@ def _track(fields: Fields, event_type: str, name: str) -> _Track:
         datetime.fromtimestamp(fields.time, timezone.utc),
         context,
         values,
-        user.external_user_id or UNSET,
-        _anonymous_id(user.user_id),
+        user_id,
+        anonymous_id,
     )
 
 
 def _take_context(values: Values, event_type: str) -> _Context:
     has_type = event_type in _PLATFORM_IS_DEVICE_TYPE
-    phone = take_text(values, "to_phone_number") or take_text(values, "user_phone_number")
+    phone = take_text(values, "to_phone_number")
+    if phone is None and event_type in _PHONE_IS_THE_USERS:
+        phone = take_text(values, "user_phone_number")
     return _Context(
         _Device(
             take_text(values, "device_model") or UNSET,
@@ -214,10 +242,14 @@ def _rearrange(values: Values, user: User, event_type: str) -> None:
     """Make the values what is left of them as properties."""
     for dropped in _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()):
         values.pop(dropped, None)
-    if "content_card_id" in values:
-        values["card_id"] = values.pop("content_card_id")
+    _rename(values, "content_card_id", "card_id")
     if user.device_id != NULL:
         values["device_id"] = user.device_id
+
+
+def _rename(values: Values, name: str, new_name: str) -> None:
+    if name in values and new_name != name:
+        values[new_name] = values.pop(name)
 
 
 def _message_id(event_id: str) -> str:

@@ -156,12 +156,11 @@ class Sink(ABC, Generic[SettingsT]):
     settings_type: ClassVar[type[Connector]]
     limits: ClassVar[Limits]
     needs_external_user_id: ClassVar[bool]
+    """Whether the partner gets no events of users without one, where its settings say nothing else."""
     proves_delivery: ClassVar[bool]
     """Whether a DELIVERED answer proves that the partner kept the events."""
     rate_unit: ClassVar[str | None] = "requests"
     """What `rate_limit` counts; None where nothing can be counted."""
-    max_age_days: ClassVar[int | None] = None
-    """How long after their time the partner takes events, where it says so."""
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
@@ -192,6 +191,11 @@ class Sink(ABC, Generic[SettingsT]):
         return 1
 
     @property
+    def max_age_days(self) -> int | None:
+        """How long after their time the partner takes events, where it says so."""
+        return None
+
+    @property
     def timeout_seconds(self) -> float:
         """The time for one whole exchange, from connecting to the last byte of the answer."""
         timeout = self.settings.timeout
@@ -201,6 +205,11 @@ class Sink(ABC, Generic[SettingsT]):
     def batch_window_seconds(self) -> float:
         window = self.settings.batch_window
         return self.limits.batch_window_seconds if window is None else window
+
+    @property
+    def leaves_out_anonymous(self) -> bool:
+        """Whether events of users without an `external_user_id` are filtered."""
+        return self.needs_external_user_id
 
     def supports(self, event_type: str) -> bool:  # noqa: ARG002 - most partners take any type
         """Whether this partner has a name for the (canonical) event type."""

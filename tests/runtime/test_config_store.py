@@ -57,6 +57,22 @@ def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in records]
 
 
+def test_a_backfill_sets_what_old_events_need_and_keeps_it_through_edits(file: Path) -> None:
+    feeds = {"unbound": {"key": "env:K", "secret": "env:S"}}
+    mobile = {"name": "mobile", "kind": "mparticle", "feeds": feeds}
+    write(file, mobile, hook("a"))
+    store = ConfigStore(str(file), PUBLIC_ONLY, 3_600, historical=True)
+    write(file, {**mobile, "pod": "eu1"}, hook("a"))
+    before = store.current().connectors["mobile"]
+    store.refresh()
+    after = store.current().connectors["mobile"]
+    assert (before.settings.pod, after.settings.pod) == ("us1", "eu1")  # type: ignore[attr-defined]
+    assert before.sink.max_age_days is after.sink.max_age_days is None
+    assert (
+        ConfigStore(str(file), PUBLIC_ONLY, 3_600).current().connectors["mobile"].sink.max_age_days
+    )
+
+
 def test_a_store_opens_on_a_valid_file_only(opened: Callable[..., ConfigStore]) -> None:
     with pytest.raises(ConfigError) as caught:
         opened(hook("a"), hook("b", shards=0), hook("c", url="nowhere"))

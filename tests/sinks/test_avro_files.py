@@ -508,3 +508,11 @@ def test_a_redacted_field_that_cannot_hold_a_text_is_null() -> None:
     assert record["price"] is None
     assert record["product_id"] == hashlib.sha256(b"p").hexdigest()
     assert record["currency"] == "EUR"
+
+
+@pytest.mark.parametrize(("codec", "written"), [("deflate", "deflate"), ("none", "null")])
+def test_files_are_compressed_as_is_set(codec: str, written: str) -> None:
+    event = event_of("users.behaviors.Purchase", price=3.5, product_id="p", currency="EUR")
+    file = one_file([event], "users.behaviors.Purchase", codec=codec)
+    assert fastavro.reader(io.BytesIO(file.body)).metadata["avro.codec"] == written
+    assert len(read(file)) == 1

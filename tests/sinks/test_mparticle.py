@@ -94,8 +94,8 @@ UNBOUND = [
         ["in_control_group", "canvas_id", "canvas_variation_id"],
     ),
 ]
+NOT_EXPORTED = "users.messages.pushnotification.IosForeground"
 NAMELESS = [
-    "users.messages.pushnotification.IosForeground",
     "users.campaigns.Abort",
     "users.canvas.Abort",
     "users.messages.newsfeedcard.Abort",
@@ -104,6 +104,7 @@ NAMELESS = [
 ]
 PUSH = "users.messages.pushnotification.Open"
 EMAIL = "users.messages.email.Open"
+SMS_SEND = "users.messages.sms.Send"
 UUID = "0b1f6c3a-52d4-4e0b-9c0e-3d1a5b7c9e11"
 
 
@@ -243,13 +244,19 @@ def test_a_type_without_a_name_is_unsupported(event_type: str) -> None:
 
 
 @pytest.mark.parametrize("event_type", NAMELESS)
-def test_a_type_without_a_name_goes_out_raw_and_unbound_where_that_is_set(event_type: str) -> None:
+def test_a_type_without_a_name_goes_out_raw_where_that_is_set(event_type: str) -> None:
     assert sink_of(unnamed_events="raw").supports(event_type)
     event = sample_event(PUSH, properties={"app_id": "app-ios-9", "platform": "ios"})
     event["event_type"] = event_type
-    assert place(event, unnamed_events="raw") == "unbound"
+    feed = "unbound" if event_type in {"users.campaigns.Abort", "users.canvas.Abort"} else "ios"
+    assert place(event, unnamed_events="raw") == feed
     (found,) = batch_of(event, unnamed_events="raw")["events"]
     assert found["data"]["event_name"] == event_type
+
+
+@pytest.mark.parametrize("unnamed_events", ["skip", "raw"])
+def test_a_type_that_the_platform_keeps_from_mparticle_is_unsupported(unnamed_events: str) -> None:
+    assert not sink_of(unnamed_events=unnamed_events).supports(NOT_EXPORTED)
 
 
 def test_a_type_that_lost_its_name_since_it_was_routed_is_unencodable() -> None:
@@ -336,17 +343,18 @@ def test_the_environment_and_the_identity_are_as_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("properties", "mobile", "left"),
+    ("event_type", "properties", "mobile", "left"),
     [
-        ({"to_phone_number": "+1"}, "+1", {"to_phone_number": "+1"}),
-        ({"user_phone_number": "+2"}, "+2", {}),
-        ({"to_phone_number": "", "user_phone_number": "+2"}, "+2", {"to_phone_number": ""}),
+        (SMS_SEND, {"to_phone_number": "+1"}, "+1", {"to_phone_number": "+1"}),
+        ("users.messages.whatsapp.Send", {"to_phone_number": "+1"}, "+1", {}),
+        (EMAIL, {"user_phone_number": "+2"}, "+2", {}),
+        (EMAIL, {"to_phone_number": "", "user_phone_number": "+2"}, "+2", {"to_phone_number": ""}),
     ],
 )
 def test_the_phone_number_of_the_user_is_a_user_attribute(
-    properties: dict[str, Any], mobile: str, left: dict[str, Any]
+    event_type: str, properties: dict[str, Any], mobile: str, left: dict[str, Any]
 ) -> None:
-    event = {**sample_event(EMAIL), "properties": properties}
+    event = {**sample_event(event_type), "properties": properties}
     assert batch_of(event)["user_attributes"] == {"$mobile": mobile}
     assert attributes_of(event) == {
         **left,
@@ -698,3 +706,65 @@ def test_a_removed_address_or_number_identifies_nobody() -> None:
     assert batch["user_attributes"] == {}
     attributes = batch["events"][0]["data"]["custom_attributes"]
     assert attributes["email_address"] == attributes["to_phone_number"] == "[REDACTED]"
+
+
+@pytest.mark.parametrize("platform", ["Android", "fire_tv"])
+def test_kindle_is_the_platform_that_is_set(platform: str) -> None:
+    event = sample_event(PUSH, properties={"platform": "kindle"})
+    assert batch_of(event, kindle=platform)["device_info"]["platform"] == platform
+
+
+@pytest.mark.parametrize(
+    ("setting", "limited"), [("inverse", False), ("same", True), ("omit", None)]
+)
+def test_ad_tracking_is_told_as_is_set(setting: str, limited: bool | None) -> None:
+    event = sample_event(PUSH, properties={"ad_tracking_enabled": True})
+    batch = batch_of(event, limit_ad_tracking=setting)
+    assert batch["device_info"].get("limit_ad_tracking") is limited
+    assert "ad_tracking_enabled" not in batch["events"][0]["data"]["custom_attributes"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "sent"), [("cut", "x" * 4_095 + "…"), ("keep", "x" * 5_000), ("drop", None)]
+)
+def test_a_long_value_becomes_what_is_set(setting: str, sent: str | None) -> None:
+    event = sample_event(EMAIL, properties={"url": "x" * 5_000, "link_id": "y" * 4_096})
+    attributes = attributes_of(event, long_values=setting)
+    assert attributes.get("url") == sent
+    assert attributes["link_id"] == "y" * 4_096
+
+
+def test_attributes_are_text_where_that_is_set() -> None:
+    properties = {"a": 1.5, "b": True, "c": "t", "d": None, "e": [1]}
+    event = sample_event(EMAIL, properties=properties)
+    attributes = attributes_of(event, attribute_values="text")
+    found = {name: attributes.get(name) for name in properties}
+    assert found == {"a": "1.5", "b": "true", "c": "t", "d": None, "e": "[1]"}
+    assert all(isinstance(value, str) for value in attributes.values())
+
+
+HOUR = "2026-01-31-23"
+HOUR_SECONDS = 1_769_900_400
+
+
+@pytest.mark.parametrize(
+    ("age_hours", "part"), [(0, "unbound"), (71.99, "unbound"), (72, "unbound/historical")]
+)
+def test_old_events_of_a_backfill_go_to_a_path_of_their_own(age_hours: float, part: str) -> None:
+    sink = sink_of(historical=True)
+    event = line(sample_event(EMAIL, time=HOUR_SECONDS - round(age_hours * 3_600)))
+    header, _ = decode_event(event, 900_000)
+    assert sink.place(header, EMAIL, HOUR) == part
+    assert sink_of().place(header, EMAIL, HOUR) == "unbound"
+    assert sink.hold_part(part) == "unbound"
+    (request,) = requests_of(sink.pack([event], part, SECRETS))
+    assert urlsplit(request.url).path == "/v2/bulkevents" + part.removeprefix("unbound")
+    probe = sink.probe(part, SECRETS)
+    assert (probe.url, probe.headers) == (request.url, request.headers)
+    assert sink.references(part) == sink.references("unbound")
+
+
+def test_only_a_backfill_takes_any_age() -> None:
+    assert sink_of().max_age_days == 30
+    assert sink_of(historical=True).max_age_days is None
+    assert sink_of(historical=True).rate_parts == 2 * sink_of().rate_parts

@@ -207,6 +207,21 @@ def test_the_phone_number_of_the_user_is_a_trait() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("event_type", "moves"),
+    [
+        ("users.messages.sms.ShortLinkClick", True),
+        ("users.messages.whatsapp.Click", True),
+        ("users.messages.sms.InboundReceive", False),
+        ("users.messages.whatsapp.InboundReceive", False),
+    ],
+)
+def test_the_number_that_wrote_to_us_stays_a_property(event_type: str, moves: bool) -> None:
+    item = item_of(sample_event(event_type, properties={"user_phone_number": "+2"}))
+    assert ("user_phone_number" in item["properties"]) is not moves
+    assert item["context"]["traits"] == ({"phone": "+2"} if moves else {})
+
+
 DEVICE = {"device_model": "Phone 14", "platform": "ios", "os_version": "17"}
 
 
@@ -403,3 +418,33 @@ def test_a_removed_value_identifies_nobody() -> None:
     assert "anonymousId" not in item
     assert item["context"]["traits"] == {}
     assert item["properties"]["email_address"] == "[REDACTED]"
+
+
+def test_users_without_an_external_id_go_out_where_that_is_set() -> None:
+    assert sink_of().leaves_out_anonymous
+    assert not sink_of(anonymous_users=True).leaves_out_anonymous
+    for external in (None, "", " "):
+        event = sample_event(EMAIL_CLICK, user={"external_user_id": external, "user_id": "u-1"})
+        item = item_of(event, anonymous_users=True)
+        assert "userId" not in item
+        assert item["anonymousId"] == "u-1"
+
+
+def test_an_event_of_nobody_cannot_be_sent() -> None:
+    event = sample_event(EMAIL_CLICK, user={"external_user_id": None, "user_id": None})
+    (unpackable,) = pack(event, anonymous_users=True).unpackable
+    assert unpackable.reason == "unencodable"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"), [({}, "url"), ({"email_link": "link_url"}, "link_url")]
+)
+def test_the_link_of_an_email_click_has_the_name_that_is_set(
+    changes: dict[str, Any], name: str
+) -> None:
+    event = sample_event(EMAIL_CLICK, properties={"url": "https://example.com/a"})
+    properties = item_of(event, **changes)["properties"]
+    assert {"url", "link_url"} & properties.keys() == {name}
+    assert properties[name] == "https://example.com/a"
+    other = sample_event("users.messages.sms.ShortLinkClick", properties={"url": "u"})
+    assert item_of(other, **changes)["properties"]["url"] == "u"
