@@ -16,6 +16,7 @@ from runtime.problems import Problem, allowed_values, describe
 from runtime.storage import StorageError, check_place, read_file
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import Connector, Url, decode_hook, schema_hook, secret_references
+from schemas.setting_texts import setting_texts
 from sinks import sink_kinds
 from sinks.sink import Sink
 
@@ -122,9 +123,14 @@ def segment_overlaps(config: Config) -> Iterator[Problem]:
 
 
 def connectors_schema() -> dict[str, Any]:
-    """JSON Schema of a connectors file."""
+    """JSON Schema of a connectors file; each setting has its text as `description`."""
     types = [sink.settings_type for sink in sink_kinds().values()]
     schemas, components = msgspec.json.schema_components(types, schema_hook=schema_hook)
+    for settings_type in types:
+        component = components[settings_type.__name__]
+        component["required"] = [*component.get("required", []), "kind"]
+        for name, text in setting_texts(settings_type).items():
+            component["properties"][name]["description"] = text
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Connectors of currents-pipeline",
@@ -132,12 +138,7 @@ def connectors_schema() -> dict[str, Any]:
         "properties": {"connectors": {"type": "array", "items": {"anyOf": list(schemas)}}},
         "required": ["connectors"],
         "additionalProperties": False,
-        "$defs": {
-            name: {**component, "required": [*component.get("required", []), "kind"]}
-            if "kind" in component.get("properties", {})
-            else component
-            for name, component in components.items()
-        },
+        "$defs": components,
     }
 
 

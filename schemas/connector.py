@@ -102,28 +102,54 @@ class Redact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One configured route to a partner. Times are in seconds, sizes in bytes."""
+    """One configured route to a partner. Times are in seconds, sizes in bytes.
+
+    The text below a setting is what its users are told: see `schemas.setting_texts`.
+    """
 
     name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+    """What it is called in lanes, reports and folders; no other has it."""
     kind: str
+    """Which partner it delivers to."""
     enabled: bool = True
+    """False: its events are filtered as `disabled`, and what is held waits for its deadline."""
     paused: bool = False
+    """True: its events are held until it is false again."""
     contact: str | None = None
+    """Whom alerts name; nothing is sent there."""
     app_group_ids: list[str] | None = None
+    """The app groups whose events it gets, and no others; by default all, events without one too."""
     events: list[str] | None = None
+    """Event types, or patterns of them (`users.messages.email.*`); by default all."""
     app_ids: list[str] | None = None
+    """The apps whose events it gets; then events without an `app_id` are filtered as well."""
     redact: Redact | None = None
+    """Fields to `remove` or to `hash` before the partner sees an event."""
     unnamed_events: Literal["skip", "raw"] = "skip"
+    """Event types that the partner has no published name for: filtered as `unsupported`, or sent
+    under the platform's own name."""
     batch_window: Seconds | None = None
+    """How long events wait for others, to share a request."""
     max_event_age: Seconds | None = None
+    """How long an event is tried after its publishing; by default `--max_event_age`."""
     max_events: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The most events in a request or file."""
     max_request_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The most bytes of a request's body, or of the events of a file."""
     rate_limit: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)] | None = None
+    """The most that all its lanes together send a second, fresh and released: requests, at mParticle
+    user batches."""
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+    """The most requests of one of its lanes at the same time, in a process."""
     shards: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    """Into how many lanes its events are divided, by user, for more than one worker to serve."""
     timeout: Seconds | None = None
+    """The time for one whole exchange, from connecting to the last byte of the answer; 10 s by
+    default."""
     endpoint: Url | None = None
+    """A base URL in place of the partner's own scheme and host, for staging, a proxy or a test."""
     allow_duplicate: bool = False
+    """True: another connector may deliver to the same place with the same key."""
 
     def identities(self) -> Sequence[str]:
         """What two connectors must not share: each place with its key; none where it is harmless."""

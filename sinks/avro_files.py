@@ -33,9 +33,13 @@ class AvroFilesConnector(Connector, frozen=True, kw_only=True):
 
     kind: Literal["avro_files"] = "avro_files"
     path: str
+    """The folder below which files are laid out: `gs://bucket/…`, `s3://…`, `az://…` or local."""
     credentials: SecretRef | None = None
+    """A Google service account's JSON, for `gs://`; elsewhere, and by default, the worker's own."""
     cluster: PathWord = "prod-01"
+    """A word of the path, as the platform's `dataexport.<cluster>…`."""
     environment: PathWord = "us-01"
+    """A word of the path, after its version."""
     codec: Literal["deflate", "none"] = "deflate"
     """How blocks are compressed; what the platform uses is not published, its samples are not."""
 

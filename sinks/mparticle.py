@@ -17,7 +17,7 @@ from sinks.authorization import basic
 from sinks.fields import Fields, Unencodable, User, take_apart
 from sinks.mparticle_layout import Layout
 from sinks.packing import Envelope
-from sinks.sink import Filtered, HttpRequest, Limits, Packed, Sink, Unpackable
+from sinks.sink import Answer, Filtered, HttpRequest, Limits, Packed, Sink, Unpackable, Verdict
 from sinks.user_batches import (
     EncodedEvent,
     UserBatch,
@@ -51,10 +51,14 @@ class MParticleConnector(Connector, frozen=True, kw_only=True):
 
     kind: Literal["mparticle"] = "mparticle"
     pod: Literal["us1", "us2", "eu1", "au1"] = "us1"
+    """Where the workspace lies; the platform does not ask for it."""
     environment: Literal["production", "development"] = "production"
+    """What the data is filed under at mParticle."""
     identity_key: Literal["customerid", "customer_id"] = "customerid"
     """What mParticle's schema calls `customer_id`, the platform and mParticle's SDK do not."""
     feeds: Annotated[dict[FeedName, Feed], msgspec.Meta(min_length=1)]
+    """The `key` and `secret` of each feed, by name: `ios`, `android`, `web`, `unbound` or others.
+    Events whose feed is not among them are filtered as `feed_not_configured`."""
     app_feeds: dict[str, str] = msgspec.field(default_factory=dict)
     """Feeds by `app_id`; the events of other apps go by their platform."""
     platform_feeds: dict[str, str] = msgspec.field(default_factory=dict)
@@ -217,6 +221,11 @@ class MParticleSink(Sink[MParticleConnector]):
         """Return an array of no batches: 401 and 403 tell that the credentials are refused."""
         headers = self._headers(part, secrets)
         return HttpRequest("POST", self._url(part, secrets), headers, _BATCHES.wrap([]))
+
+    def what_probe_proves(self, answer: Answer) -> str:
+        if self.judge_probe(answer) is Verdict.DELIVERED:  # a key that is not valid is answered 403
+            return "the address answers and takes the feed's credentials"
+        return super().what_probe_proves(answer)
 
     def _url(self, part: str, secrets: Secrets) -> str:
         path = "/v2/bulkevents" + (_HISTORICAL if part.endswith(_HISTORICAL) else "")

@@ -15,7 +15,9 @@ class PostbackConnector(Connector, frozen=True, kw_only=True):
 
     kind: Literal["postback"] = "postback"
     url: Url
+    """Where events are posted, its query string as it is; a secret where it holds a key."""
     token: SecretRef | None = None
+    """What is sent as `Authorization: Bearer`."""
 
     def identities(self) -> Sequence[str]:
         return [f"{self.url} {self.token}"]

@@ -16,6 +16,7 @@ class RudderStackConnector(Connector, frozen=True, kw_only=True):
 
     kind: Literal["rudderstack"] = "rudderstack"
     url: Url
+    """The webhook's whole URL with its `writeKey`, hence a secret."""
     region: Literal["us", "eu"] | None = None
     """Informational: the URL names the data plane."""
 

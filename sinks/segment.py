@@ -41,7 +41,9 @@ class SegmentConnector(Connector, frozen=True, kw_only=True):
 
     kind: Literal["segment"] = "segment"
     write_key: SecretRef
+    """Of the workspace's source; sent as the user of HTTP Basic, so that it is in no body."""
     region: Literal["us", "eu"] = "us"
+    """Where the workspace lies. Events for the wrong one are answered 200 and dropped."""
     event_names: dict[str, Annotated[str, msgspec.Meta(min_length=1)]] = msgspec.field(
         default_factory=dict
     )

@@ -23,7 +23,9 @@ class TreasureDataConnector(Connector, frozen=True, kw_only=True):
 
     kind: Literal["treasure_data"] = "treasure_data"
     url: Url
+    """The table's whole postback URL; a secret where it holds the `td_write_key`."""
     write_key: SecretRef | None = None
+    """`<account>/<key>`, sent as `X-TD-Write-Key`, where the URL holds none."""
 
     def __post_init__(self) -> None:
         refuse_literal_key(self.url, "td_write_key")
