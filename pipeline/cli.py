@@ -6,20 +6,31 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
+from pipeline.forecast import tell_forecast
 from pipeline.options import RunOptions
 from pipeline.replay import Order, replay_letters
-from pipeline.run import EXIT_FAILED, EXIT_USAGE, UsageError
+from pipeline.run import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError
 from pipeline.run import run as run_pipeline
 from pipeline.status import show_status
 from runtime.address import AddressPolicy
 from runtime.clock import now_ms
-from runtime.connectors import ConfigError, connectors_schema, read_config, segment_overlaps
+from runtime.connectors import (
+    Config,
+    ConfigError,
+    connectors_schema,
+    read_config,
+    segment_overlaps,
+    with_historical,
+)
+from runtime.files import NoSuchInput, expand_patterns
+from runtime.forecast import make_forecast
 from runtime.replay import Wanted
 from schemas.connector import Seconds
+from schemas.limits import MAX_EVENT_BYTES
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -163,7 +174,17 @@ def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
 @click.argument("connectors")
 @click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
 @click.option("--allow_local_partners", is_flag=True)
-def check(connectors: str, allow_network: tuple[str, ...], allow_local_partners: bool) -> None:
+@click.option(
+    "--input", "patterns", multiple=True, metavar="GLOB", help="count what would go where"
+)
+@click.option("--historical", is_flag=True, help="as given to the run that would read the input")
+def check(
+    connectors: str,
+    allow_network: tuple[str, ...],
+    allow_local_partners: bool,
+    patterns: tuple[str, ...],
+    historical: bool,
+) -> None:
     """Validate a connectors file; exit 2 where something is wrong with it."""
     try:
         config, problems = read_config(
@@ -178,6 +199,19 @@ def check(connectors: str, allow_network: tuple[str, ...], allow_local_partners:
     for warning in segment_overlaps(config):
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{len(config.connectors)} connectors, version {config.version}: all valid")
+    if patterns:
+        sys.exit(_foretell(with_historical(config) if historical else config, patterns))
+
+
+def _foretell(config: Config, patterns: Sequence[str]) -> int:
+    try:
+        ranges = expand_patterns(patterns)
+    except NoSuchInput as error:
+        click.echo(str(error), err=True)
+        return EXIT_USAGE
+    forecast = make_forecast(config, ranges, MAX_EVENT_BYTES, time.time())
+    tell_forecast(forecast, click.echo)
+    return EXIT_FAILED if forecast.unread else EXIT_DONE
 
 
 @main.command()

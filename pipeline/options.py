@@ -9,6 +9,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from schemas.connector import Seconds, Url
 from schemas.limits import MAX_EVENT_BYTES
 
+DRY_RUN = "--dry_run"
+"""Beam has an option of this name, for its own tests: ours is taken out before Beam looks."""
+
 
 class RunOptions(PipelineOptions):  # type: ignore[misc]
     """What a deployment says of itself."""
@@ -94,6 +97,11 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
         """What `currents run` takes, for people to read."""
         parser = argparse.ArgumentParser("currents run", usage=_USAGE, add_help=False)
         cls._add_argparse_args(parser)
+        parser.add_argument(
+            DRY_RUN,
+            action="store_true",
+            help="only say how many events of --input would go where; nothing is sent or written",
+        )
         return parser.format_help() + _EXIT_CODES
 
 

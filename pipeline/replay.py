@@ -154,8 +154,7 @@ def _describe(order: Order, selection: Selection) -> Iterator[str]:
         return
     yield f"{count} dead letters to {'write' if order.to else 'replay'}"
     yield from _rows(selection.chosen, str)
-    for (connector, _), old in sorted(selection.too_old.items()):
-        yield f"too old for the partner of {connector}: {old}"
+    yield from _rows(selection.too_old, str)
     if selection.skipped:
         yield f"{selection.skipped.total()} are left alone"
         yield from _rows(selection.skipped, _explain)

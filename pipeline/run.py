@@ -18,12 +18,14 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
+from pipeline.forecast import tell_forecast
 from pipeline.graph import Source, build
-from pipeline.options import RunOptions, parse_options
+from pipeline.options import DRY_RUN, RunOptions, parse_options
 from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
+from runtime.forecast import make_forecast
 from runtime.hold.bounded_release import held_lanes
 from runtime.jobs import new_job_name
 from runtime.repeating import Repeating
@@ -64,15 +66,27 @@ class Run:
     options: PipelineOptions
     runner: str
     report: str | None
+    is_dry: bool = False
 
 
 def run(arguments: list[str]) -> int:
-    """Run the pipeline and return the exit code.
+    """Run the pipeline, or say what it would do, and return the exit code.
 
     Raises:
         UsageError: nothing was read.
     """
-    return execute(prepare(arguments))
+    plan = prepare(arguments)
+    return _foretell(plan) if plan.is_dry else execute(plan)
+
+
+def _foretell(plan: Run) -> int:
+    settings = plan.settings
+    store = ConfigStore(settings.connectors, settings.address_policy, 0, settings.historical)
+    forecast = make_forecast(
+        store.current(), plan.source.ranges, settings.max_event_bytes, time.time()
+    )
+    tell_forecast(forecast, print)
+    return EXIT_FAILED if forecast.unread else EXIT_DONE
 
 
 def execute(plan: Run) -> int:
@@ -91,11 +105,14 @@ def prepare(arguments: list[str]) -> Run:
     Raises:
         UsageError: something of it is wrong.
     """
+    is_dry = DRY_RUN in arguments
     try:
-        options = parse_options(arguments)
+        options = parse_options([given for given in arguments if given != DRY_RUN])
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from None
     ours = options.view_as(RunOptions)
+    if is_dry and not ours.input:
+        raise UsageError(f"{DRY_RUN} is for --input: what is in it is counted")
     _check_options(ours)
     engine, runner = _engine_of(options, ours)
     settings = _settings_of(ours, engine, runner)
@@ -108,7 +125,8 @@ def prepare(arguments: list[str]) -> Run:
     standard = options.view_as(StandardOptions)
     standard.runner = runner
     standard.streaming = engine is not Engine.BOUNDED
-    return Run(Source(engine, ours.subscription, ranges), settings, options, runner, ours.report)
+    source = Source(engine, ours.subscription, ranges)
+    return Run(source, settings, options, runner, ours.report, is_dry)
 
 
 def _check_options(ours: Any) -> None:

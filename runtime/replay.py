@@ -102,14 +102,13 @@ class Takers:
         header = _header_of(letter.event) if letter.connector else None
         return left_out(self._router.only(letter.connector), header) if header else None
 
-    def is_too_old(self, letter: Letter) -> bool:
-        """Whether the event's time is longer ago than its partner takes events."""
+    def age_advice(self, letter: Letter) -> str | None:
+        """What the letter's partner says of events as old as its own, if it says something."""
         entry = self._config.connectors.get(letter.connector)
-        days = entry.sink.max_age_days if entry else None
-        header = _header_of(letter.event) if days is not None else None
-        if header is None or days is None:
-            return False
-        return self._now_seconds - header.time > days * 86_400
+        if entry is None or not entry.sink.age_limits:
+            return None
+        header = _header_of(letter.event)
+        return entry.sink.age_advice(self._now_seconds - header.time) if header else None
 
 
 @dataclass
@@ -121,7 +120,7 @@ class Selection:
     chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Letters by connector and reason."""
     too_old: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those among them that are too old for their partner."""
+    """Those among them whose partner says something of their age, by connector and what it says."""
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Letters by connector and why they are left alone."""
     unread: list[str] = field(default_factory=list)
@@ -162,8 +161,9 @@ def select(root: str, wanted: Wanted, rules: Rules) -> Selection:
             positions.append(position)
             selection.letter_ids.append(letter.letter_id)
             selection.chosen[letter.connector, letter.reason] += 1
-            if rules.takers and rules.takers.is_too_old(letter):
-                selection.too_old[letter.connector, letter.reason] += 1
+            advice = rules.takers.age_advice(letter) if rules.takers else None
+            if advice:
+                selection.too_old[letter.connector, advice] += 1
         if positions:
             selection.parts.append(LetterPart(uri, positions))
     return selection

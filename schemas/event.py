@@ -72,12 +72,13 @@ class InvalidEvent(Exception):
         self.detail = detail
 
 
-_decode_header = msgspec.json.Decoder(EventHeader).decode
+decode_header = msgspec.json.Decoder(EventHeader).decode
+"""The header of an event that was decoded before."""
 
 
 def app_group_of(event: bytes) -> str | None:
     """The app group of an event that was decoded before."""
-    return _decode_header(event).app_group_id
+    return decode_header(event).app_group_id
 
 
 _WHITE_SPACE = b" \t\r\n"
@@ -122,7 +123,7 @@ def _check_utf8(line: bytes) -> None:
 
 def _header_of(line: bytes) -> EventHeader:
     try:
-        return _decode_header(line)
+        return decode_header(line)
     except msgspec.ValidationError as error:
         missing = "missing required field" in str(error)
         raise InvalidEvent("missing_field" if missing else "wrong_type", str(error)) from error

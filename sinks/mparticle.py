@@ -17,7 +17,17 @@ from sinks.authorization import basic
 from sinks.fields import Fields, Unencodable, User, take_apart
 from sinks.mparticle_layout import Layout
 from sinks.packing import Envelope
-from sinks.sink import Answer, Filtered, HttpRequest, Limits, Packed, Sink, Unpackable, Verdict
+from sinks.sink import (
+    AgeLimit,
+    Answer,
+    Filtered,
+    HttpRequest,
+    Limits,
+    Packed,
+    Sink,
+    Unpackable,
+    Verdict,
+)
 from sinks.user_batches import (
     EncodedEvent,
     UserBatch,
@@ -146,8 +156,14 @@ class MParticleSink(Sink[MParticleConnector]):
         return event_type in self._names or self.settings.unnamed_events == "raw"
 
     @property
-    def max_age_days(self) -> int | None:
-        return None if self.settings.historical else 30
+    def age_limits(self) -> Sequence[AgeLimit]:
+        """What `/bulkevents` is for ("HTTP API")."""
+        if self.settings.historical:
+            return ()
+        return (
+            AgeLimit(30, "over 30 days old, which mParticle advises against (see --historical)"),
+            AgeLimit(3, "over 72 hours old, for which mParticle has a path (see --historical)"),
+        )
 
     def hold_part(self, part: str) -> str:
         """The feed alone, for a key that is refused is refused at both paths."""

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Generic, Literal, TypeVar, final
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar, final
 
 from schemas.connector import Connector, secret_references
 from schemas.event import EventHeader
@@ -55,6 +55,13 @@ class Limits:
     """Of one encoded event, where the partner has such a limit."""
     rate_limit: float | None = None
     """What the partner takes a second, in the sink's `rate_unit`, where it says so."""
+
+
+class AgeLimit(NamedTuple):
+    """What a partner says of events that happened more than so many days ago."""
+
+    days: int
+    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +198,15 @@ class Sink(ABC, Generic[SettingsT]):
         return 1
 
     @property
-    def max_age_days(self) -> int | None:
-        """How long after their time the partner takes events, where it says so."""
-        return None
+    def age_limits(self) -> Sequence[AgeLimit]:
+        """What the partner says of old events, the longest age first; nothing in most cases."""
+        return ()
+
+    def age_advice(self, age_seconds: float) -> str | None:
+        """What the partner says of an event that happened so long ago, if it says something."""
+        return next(
+            (limit.advice for limit in self.age_limits if age_seconds > limit.days * 86_400), None
+        )
 
     @property
     def timeout_seconds(self) -> float:

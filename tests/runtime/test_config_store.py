@@ -67,10 +67,10 @@ def test_a_backfill_sets_what_old_events_need_and_keeps_it_through_edits(file: P
     store.refresh()
     after = store.current().connectors["mobile"]
     assert (before.settings.pod, after.settings.pod) == ("us1", "eu1")  # type: ignore[attr-defined]
-    assert before.sink.max_age_days is after.sink.max_age_days is None
-    assert (
-        ConfigStore(str(file), PUBLIC_ONLY, 3_600).current().connectors["mobile"].sink.max_age_days
-    )
+    assert not before.sink.age_limits
+    assert not after.sink.age_limits
+    as_ever = ConfigStore(str(file), PUBLIC_ONLY, 3_600)
+    assert as_ever.current().connectors["mobile"].sink.age_limits
 
 
 def test_a_store_opens_on_a_valid_file_only(opened: Callable[..., ConfigStore]) -> None:

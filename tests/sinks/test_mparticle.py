@@ -764,7 +764,11 @@ def test_old_events_of_a_backfill_go_to_a_path_of_their_own(age_hours: float, pa
     assert sink.references(part) == sink.references("unbound")
 
 
-def test_only_a_backfill_takes_any_age() -> None:
-    assert sink_of().max_age_days == 30
-    assert sink_of(historical=True).max_age_days is None
+@pytest.mark.parametrize(
+    ("days", "said"), [(3, None), (3.01, "72 hours"), (30, "72 hours"), (30.01, "30 days")]
+)
+def test_what_is_old_is_advised_against_but_in_a_backfill(days: float, said: str | None) -> None:
+    advice = sink_of().age_advice(days * 86_400)
+    assert (said in advice) if said and advice else advice is said
+    assert sink_of(historical=True).age_advice(days * 86_400) is None
     assert sink_of(historical=True).rate_parts == 2 * sink_of().rate_parts
