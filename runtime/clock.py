@@ -30,6 +30,14 @@ def now_ms() -> int:
     return int(time.time() * 1_000)
 
 
+_BEGAN = time.time() - time.monotonic()
+
+
+def steady_seconds() -> float:
+    """Seconds since the epoch by a clock that was right when the process began and never jumps."""
+    return _BEGAN + time.monotonic()
+
+
 def is_recent(moment_ms: int | None, now_ms: int, span_ms: int) -> bool:
     """Whether something was less than `span_ms` ago; not where the clock was put back since."""
     return moment_ms is not None and 0 <= now_ms - moment_ms < span_ms

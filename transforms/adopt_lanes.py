@@ -1,7 +1,6 @@
 """AdoptLanes: lanes with something held that nobody attends are found, at the start and later."""
 
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from runtime.hold.adoption import unattended_lanes
 from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.attend_lanes import ADOPT, Notice
+from transforms.engine import Engine
 from transforms.signatures import with_known_signatures
 
 LOOK_SECONDS = 60.0
@@ -29,12 +29,13 @@ class AdoptLanes(beam.PTransform[PBegin, PCollection[Notice]]):
     """Nothing to (hold lane, `ADOPT`), for as long as the pipeline runs."""
 
     settings: WorkerSettings
+    engine: Engine
 
     def expand(self, begin: PBegin) -> PCollection[Notice]:
         return (
             begin
             | "Once" >> beam.Create([("hold", b"")], reshuffle=False)
-            | "Find" >> beam.ParDo(_FindFn(self.settings))
+            | "Find" >> beam.ParDo(_FindFn(self.settings, self.engine))
         )
 
 
@@ -45,8 +46,9 @@ class _FindFn(beam.DoFn):
     LOOK = TimerSpec("look", TimeDomain.REAL_TIME)
     DRAIN = TimerSpec("drain", TimeDomain.WATERMARK)
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, engine: Engine) -> None:
         self._settings = settings
+        self._engine = engine
 
     def setup(self) -> None:
         self._worker: Worker = worker_of(self._settings)
@@ -58,13 +60,13 @@ class _FindFn(beam.DoFn):
         drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> Iterator[Notice]:
         yield from self._find()
-        look.set(time.time() + LOOK_SECONDS)
+        look.set(self._engine.now() + LOOK_SECONDS)
         drain.set(_END_OF_INPUT)
 
     @on_timer(LOOK)
     def look_again(self, look: Any = beam.DoFn.TimerParam(LOOK)) -> Iterator[Notice]:
         yield from self._find()
-        look.set(time.time() + LOOK_SECONDS)
+        look.set(self._engine.now() + LOOK_SECONDS)
 
     @on_timer(DRAIN)
     def input_has_ended(self, look: Any = beam.DoFn.TimerParam(LOOK)) -> None:

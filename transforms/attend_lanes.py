@@ -4,7 +4,6 @@ The engine's state holds a lane's breaker and nothing else; a timer comes back f
 is held. What is done is done by the process's attendants, on threads of their own.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from runtime.hold.watch import Watch, decode_failure, decode_watch, encode_watch
 from runtime.ledger import Tally
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
+from transforms.engine import Engine
 from transforms.signatures import with_known_signatures
 
 ADOPT = b""
@@ -40,12 +40,14 @@ class AttendLanes(beam.PTransform[PCollection[Notice], PCollection[Any]]):
     """(hold lane, failure) to nothing: what is held leaves by the attendants."""
 
     settings: WorkerSettings
-    clock: Callable[[], float] = time.time
+    engine: Engine
+    clock: Callable[[], float] | None = None
+    """What timers go by, where it is not the engine's own."""
     patience_seconds: float = 0
     """How long a bundle waits for a turn: not at all, unless the clock is not the real one."""
 
     def expand(self, notices: PCollection[Notice]) -> PCollection[Any]:
-        attend = _AttendFn(self.settings, self.clock, self.patience_seconds)
+        attend = _AttendFn(self.settings, self.clock or self.engine.now, self.patience_seconds)
         return notices | "Attend" >> beam.ParDo(attend)
 
 

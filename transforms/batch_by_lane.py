@@ -1,7 +1,6 @@
 """BatchByLane: fragments of a lane wait until they are a batch, and a batch until it has a token."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,14 +44,17 @@ class BatchByLane(beam.PTransform[PCollection[LaneBytes], PCollection[LaneBytes]
 
     settings: WorkerSettings
     engine: Engine
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] | None = None
+    """What timers go by, where it is not the engine's own."""
 
     def expand(self, fragments: PCollection[LaneBytes]) -> PCollection[LaneBytes]:
         if self.engine is Engine.BOUNDED:
             return fragments
         # Only DirectRunner acknowledges by receipts, which must not wait for a long window.
         hurries = self.engine is Engine.DIRECT
-        return fragments | "Gather" >> beam.ParDo(_BatchFn(self.settings, hurries, self.clock))
+        return fragments | "Gather" >> beam.ParDo(
+            _BatchFn(self.settings, hurries, self.clock or self.engine.now)
+        )
 
 
 _END_OF_INPUT = GlobalWindow().end

@@ -155,7 +155,7 @@ class _DeliverByTimerFn(beam.DoFn):
         if not worker.in_flight.has(key, encoded):
             flight = worker.take_off(key, encoded)
             worker.in_flight.add(key, encoded, flight)
-        tick.set(time.time() + _TICK_SECONDS)
+        tick.set(Engine.DIRECT.now() + _TICK_SECONDS)
         drain.set(_END_OF_INPUT)
 
     @on_timer(TICK)
@@ -169,7 +169,7 @@ class _DeliverByTimerFn(beam.DoFn):
         done = [flight for flight in flights if flight.delivery.done]
         yield from self._land(key, done)
         if len(done) < len(flights):
-            tick.set(time.time() + _tick_seconds(flights))
+            tick.set(Engine.DIRECT.now() + _tick_seconds(flights))
         else:
             drain.clear()
 

@@ -2,19 +2,21 @@
 
 Beam's evaluator pulls ten messages, blocks its only thread for up to 30 s, and acknowledges before
 anything was done. One private class of it is touched, in two methods: where the subscriber comes
-from, and how the source ends. Beam is pinned to 2.77 for that, and a test fails when it changes.
+from, and how the source ends; and the clock that its timers go by. Beam is pinned to 2.77 for that,
+and a test fails when it changes.
 """
 
 import time
 from typing import Any
 
-from apache_beam.runners.direct import transform_evaluator
+from apache_beam.runners.direct import direct_runner, transform_evaluator
 from apache_beam.runners.direct.util import TransformResult
 from apache_beam.utils.timestamp import Timestamp
 from google.pubsub_v1.types import PubsubMessage, PullResponse, ReceivedMessage
 
 from runtime.subscriber import Subscriber
 from schemas.pull import encode_pull
+from transforms.engine import Engine
 
 _PRIVATE_CLASS = "_PubSubReadEvaluator"
 _PRIVATE_METHODS = ("_get_subscriber_client", "finish_bundle", "_read_from_pubsub")
@@ -33,6 +35,10 @@ def read_through(subscriber: Subscriber) -> None:
     evaluator = getattr(transform_evaluator, _PRIVATE_CLASS, None)
     if evaluator is None or not all(hasattr(evaluator, name) for name in _PRIVATE_METHODS):
         raise BeamChanged(f"apache_beam has no {_PRIVATE_CLASS} as in 2.77; install that version")
+    if not hasattr(direct_runner, "RealClock"):
+        raise BeamChanged(
+            "apache_beam's DirectRunner has no clock as in 2.77; install that version"
+        )
     finish_bundle = getattr(evaluator, "_stock_finish_bundle", evaluator.finish_bundle)
 
     def finish(self: Any) -> TransformResult:
@@ -43,11 +49,19 @@ def read_through(subscriber: Subscriber) -> None:
             result.keyed_watermark_holds = {None: None}
         return result
 
+    direct_runner.RealClock = _SteadyClock
     evaluator._stock_finish_bundle = finish_bundle  # noqa: SLF001
     evaluator.finish_bundle = finish
     evaluator._get_subscriber_client = classmethod(  # noqa: SLF001
         lambda _evaluator, _transform: _Client(subscriber)
     )
+
+
+class _SteadyClock:
+    """In place of DirectRunner's own clock."""
+
+    def time(self) -> float:
+        return Engine.DIRECT.now()
 
 
 class _Client:

@@ -1,6 +1,9 @@
 """What the steps need to know of the engine that runs them."""
 
 import enum
+import time
+
+from runtime.clock import steady_seconds
 
 
 class Engine(enum.Enum):
@@ -12,3 +15,11 @@ class Engine(enum.Enum):
     """Pub/Sub on DirectRunner: one thread, one process; we acknowledge after the effect."""
     DISTRIBUTED = "distributed"
     """Pub/Sub on Dataflow: many processes; the engine acknowledges when it commits."""
+
+    def now(self) -> float:
+        """What its REAL_TIME timers go by, in seconds since the epoch.
+
+        On DirectRunner that is a clock which nobody puts back (`read_through` gives it to Beam):
+        else every lane would stand still until the time of day has come back to where it was.
+        """
+        return steady_seconds() if self is Engine.DIRECT else time.time()

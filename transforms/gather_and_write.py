@@ -5,7 +5,6 @@ state, its shares unsettled.
 """
 
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,9 @@ class GatherAndWrite(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
     def expand(self, parts: PCollection[Keyed]) -> PCollection[Any]:
         if self.engine is Engine.BOUNDED:
             return parts | "WriteBundle" >> beam.ParDo(_WriteBundleFn(self.settings, self.writer))
-        return parts | "GatherAndWrite" >> beam.ParDo(_GatherFn(self.settings, self.writer))
+        return parts | "GatherAndWrite" >> beam.ParDo(
+            _GatherFn(self.settings, self.engine, self.writer)
+        )
 
 
 @with_known_signatures
@@ -132,8 +133,9 @@ class _GatherFn(beam.DoFn):
     WINDOW = TimerSpec("window", TimeDomain.REAL_TIME)
     DRAIN = TimerSpec("drain", TimeDomain.WATERMARK)
 
-    def __init__(self, settings: WorkerSettings, writer: FileWriter) -> None:
+    def __init__(self, settings: WorkerSettings, engine: Engine, writer: FileWriter) -> None:
         self._settings = settings
+        self._engine = engine
         self._writer = writer
 
     def setup(self) -> None:
@@ -161,7 +163,7 @@ class _GatherFn(beam.DoFn):
             window.clear()
             drain.clear()
         elif not before:
-            window.set(time.time() + self._writer.window_seconds)
+            window.set(self._engine.now() + self._writer.window_seconds)
             drain.set(_END_OF_INPUT)
 
     @on_timer(WINDOW)
@@ -178,7 +180,7 @@ class _GatherFn(beam.DoFn):
             yield from written.outputs
             drain.clear()
         else:
-            window.set(time.time() + _AGAIN_SECONDS)
+            window.set(self._engine.now() + _AGAIN_SECONDS)
 
     @on_timer(DRAIN)
     def input_has_ended(

@@ -22,6 +22,7 @@ from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
 from tests.pipeline.running import letters_in
 from transforms.attend_lanes import ADOPT, AttendLanes
+from transforms.engine import Engine
 
 EVENTS = list(sample_events(300, seed=31))
 BUSY = encode_failure(Failure("status_503", "try", 503))
@@ -94,7 +95,9 @@ def tell(worker: Worker, stream: Any) -> None:
     pipeline = beam.Pipeline(options=options)
     notices = pipeline | "Story" >> stream | "Act" >> beam.ParDo(_ActFn())
     notices = notices | "Typed" >> beam.Map(lambda x: x).with_output_types(tuple[str, bytes])
-    _ = notices | "Attend" >> AttendLanes(worker.settings, story_time, patience_seconds=10)
+    _ = notices | "Attend" >> AttendLanes(
+        worker.settings, Engine.DIRECT, story_time, patience_seconds=10
+    )
     _Acts.result = pipeline.run()
     _Acts.result.wait_until_finish()
 
