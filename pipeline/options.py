@@ -6,8 +6,10 @@ import ipaddress
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from runtime.worker import WorkerSettings
 from schemas.connector import Seconds, Url
-from schemas.limits import MAX_EVENT_BYTES
+
+_DEFAULTS = WorkerSettings(connectors="", hold="", dead_letters="")
 
 DRY_RUN = "--dry_run"
 """Beam has an option of this name, for its own tests: ours is taken out before Beam looks."""
@@ -21,36 +23,36 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
         add = parser.add_argument
         add("--connectors", help="the connectors file: a path or storage URI, YAML or JSON")
         add("--subscription", help="projects/P/subscriptions/S: events stream in from Pub/Sub")
-        add("--input", nargs="+", default=[], metavar="GLOB", help="files of JSON lines, .gz too")
+        add("--input", nargs="+", default=[], metavar="GLOB", help="files of JSON lines (.gz too) and archived .avro")
         add("--hold", help="where undelivered events are held (a file run: ./held)")
         add("--dead_letters", help="where dead letters are written (a file run: ./dead-letters)")
         add("--report", help="a file to write the report to, as JSON")
         add_time = functools.partial(add, type=_time, metavar="TIME")
         add_time(
             "--config_refresh",
-            default=Seconds(30),
+            default=Seconds(_DEFAULTS.config_refresh_seconds),
             help="how often the connectors file is read again; 30 s by default",
         )
         add_time(
             "--max_event_age",
-            default=Seconds(48 * 3_600),
+            default=Seconds(_DEFAULTS.max_event_age_seconds),
             help="how long an event is tried after its publishing; 48 h by default",
         )
         add(
             "--late_events",
             choices=["bury", "deliver"],
-            default="bury",
+            default=_DEFAULTS.late_events,
             help="what becomes of events that are older than that when they arrive; "
             "deliver gives them one try, for a backlog after an outage of our own",
         )
         add_time(
             "--probe_min",
-            default=Seconds(30),
+            default=Seconds(_DEFAULTS.probe_min_seconds),
             help="the shortest wait between two probes of a suspended lane; 30 s by default",
         )
         add_time(
             "--probe_max",
-            default=Seconds(30 * 60),
+            default=Seconds(_DEFAULTS.probe_max_seconds),
             help="the longest one; 30 min by default",
         )
         add(
@@ -63,9 +65,9 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
         add(
             "--max_event_bytes",
             type=int,
-            default=MAX_EVENT_BYTES,
+            default=_DEFAULTS.max_event_bytes,
             metavar="BYTES",
-            help=f"a larger message is a dead letter; {MAX_EVENT_BYTES} by default",
+            help=f"a larger message is a dead letter; {_DEFAULTS.max_event_bytes} by default",
         )
         add(
             "--historical",

@@ -29,12 +29,12 @@ more for each megabyte. A listing has no such end, for a folder may be large: it
 
 def read(uri: str, credentials: str | None) -> bytes:
     """The bytes of an object."""
-    return bytes(_call(_filesystem(uri, credentials), "cat_file", uri))
+    return bytes(_call(client_of(uri, credentials), "cat_file", uri))
 
 
 def write(uri: str, content: bytes, credentials: str | None) -> None:
     """Make an object of these bytes."""
-    filesystem = _filesystem(uri, credentials)
+    filesystem = client_of(uri, credentials)
     options: dict[str, Any] = {}
     if isinstance(filesystem, _GoogleStorage) and _GCSFS_BOUNDARY in content:
         options["chunksize"] = len(content)
@@ -49,12 +49,12 @@ be cut there, so it goes as a resumable upload of one piece."""
 
 def upload(uri: str, path: str) -> None:
     """Make an object of a local file, however large."""
-    _filesystem(uri).put_file(path, uri)
+    client_of(uri).put_file(path, uri)
 
 
 def remove(uri: str) -> None:
     """Remove an object."""
-    _call(_filesystem(uri), "rm_file", uri)
+    _call(client_of(uri), "rm_file", uri)
 
 
 def entries(uri: str) -> dict[str, dict[str, Any]]:
@@ -63,7 +63,7 @@ def entries(uri: str) -> dict[str, dict[str, Any]]:
     Raises:
         FileNotFoundError: its bucket is not there; a folder that is not there is empty.
     """
-    filesystem = _filesystem(uri)
+    filesystem = client_of(uri)
     folder = uri.split("://", 1)[1].strip("/")
     try:
         found = filesystem.ls(uri, detail=True)
@@ -124,7 +124,8 @@ class _GoogleStorage(GCSFileSystem):  # type: ignore[misc]
     _request = retry_request(retries=TRIES)(GCSFileSystem._request.__wrapped__)  # noqa: SLF001
 
 
-def _filesystem(uri: str, credentials: str | None = None) -> Any:
+def client_of(uri: str, credentials: str | None = None) -> Any:
+    """The bounded client of the store that a URI names."""
     scheme = uri.split("://", 1)[0]
     if scheme in {"gs", "gcs"}:
         return _google(credentials)

@@ -154,7 +154,7 @@ def _optional_error(module: str, name: str) -> tuple[type[Exception], ...]:
 
 
 _NO_CREDENTIALS = _optional_error("botocore.exceptions", "NoCredentialsError")
-_LIBRARY_ERRORS: tuple[type[BaseException], ...] = (
+LIBRARY_ERRORS: tuple[type[BaseException], ...] = (
     OSError,
     HttpError,
     GoogleAuthError,
@@ -163,6 +163,7 @@ _LIBRARY_ERRORS: tuple[type[BaseException], ...] = (
     *_optional_error("botocore.exceptions", "BotoCoreError"),
     *_optional_error("azure.core.exceptions", "AzureError"),
 )
+"""What storage libraries raise where a place cannot be reached, read or written."""
 
 
 @contextlib.contextmanager
@@ -170,7 +171,7 @@ def _faults(uri: str) -> Iterator[None]:
     """Turn what a storage library raises into a StorageError."""
     try:
         yield
-    except _LIBRARY_ERRORS as error:
+    except LIBRARY_ERRORS as error:
         said = getattr(error, "strerror", None) or type(error).__name__
         raise StorageError(_fault_of(error), f"{uri}: {said}") from error
     except (ImportError, ValueError) as error:

@@ -53,7 +53,7 @@ class ReadEvents(beam.PTransform[PBegin, PCollection[bytes]]):
                 return (
                     begin
                     | "Ranges" >> beam.Create(list(self.ranges), reshuffle=False)
-                    | "ReadLines" >> beam.ParDo(_ReadLinesFn(self.settings), AsIter(released))
+                    | "ReadFiles" >> beam.ParDo(_ReadFilesFn(self.settings), AsIter(released))
                 )
 
 
@@ -64,7 +64,7 @@ def _pull_of(message: PubsubMessage) -> bytes:
 
 @with_known_signatures
 @beam.typehints.with_output_types(bytes)
-class _ReadLinesFn(beam.DoFn):
+class _ReadFilesFn(beam.DoFn):
     """Reads what can be read: one damaged file must not keep the others' events back."""
 
     def __init__(self, settings: WorkerSettings) -> None:

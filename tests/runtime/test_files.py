@@ -1,21 +1,31 @@
-"""Files are read as pulls of lines: every line comes once, however the file is cut into ranges."""
+"""Files are read as pulls: every line and every record comes once, however a file is cut."""
 
 import functools
 import gzip
 import http.server
+import io
 import itertools
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import files
-from runtime.files import FileRange, NoSuchInput, expand_patterns, read_range
+from runtime.files import DamagedInput, FileRange, NoSuchInput, expand_patterns, read_range
+from runtime.storage import join, write_whole
+from sandbox.samples import sample_events
+from sinks.avro_files import AvroFilesConnector, AvroFilesSink
+from sinks.avro_record import schema_of
+from sinks.sink import FileWrite
+
+OPEN = "users.messages.email.Open"
 
 
 def messages_of(ranges: Sequence[FileRange]) -> list[bytes]:
@@ -118,12 +128,6 @@ def test_a_pattern_that_matches_nothing_is_refused_by_name(tmp_path: Path) -> No
         expand_patterns([str(tmp_path / "a.json"), str(tmp_path / "none*.json")])
 
 
-def test_an_avro_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.avro").write_bytes(b"Obj\x01")
-    with pytest.raises(NoSuchInput, match="Avro files are not"):
-        expand_patterns([str(tmp_path / "a.avro")])
-
-
 def test_files_of_another_storage_are_read_by_their_uri(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "RANGE_BYTES", 5)
     memory = fsspec.filesystem("memory")
@@ -131,6 +135,125 @@ def test_files_of_another_storage_are_read_by_their_uri(monkeypatch: pytest.Monk
     memory.pipe_file("memory://test-files/b.json.gz", gzip.compress(b"ghi\n"))
     assert read("memory://test-files/*") == [b"abc", b"def", b"ghi"]
     memory.rm("memory://test-files", recursive=True)
+
+
+def events_of(count: int, seed: int = 1) -> list[bytes]:
+    return list(sample_events(count, seed, event_types=[OPEN]))
+
+
+def avro_of(events: Sequence[bytes], **changes: object) -> bytes:
+    """A file of `avro_files`; changes are of what fastavro writes."""
+    lake = AvroFilesSink(AvroFilesConnector(name="lake", path="/lake"))
+    packed = lake.pack(events, f"{OPEN}/2026-01-31-23", {})
+    bodies = [file.body for file in packed.requests if isinstance(file, FileWrite)]
+    records = [record for body in bodies for record in fastavro.reader(io.BytesIO(body))]
+    content = io.BytesIO()
+    schema = schema_of(OPEN, "LOCAL", frozenset())
+    fastavro.writer(content, schema, records, **{"codec": "deflate", **changes})
+    return content.getvalue()
+
+
+def ids_of(messages: Sequence[bytes]) -> list[str]:
+    return [json.loads(message)["id"] for message in messages]
+
+
+def test_files_below_a_folder_are_read_each_by_its_suffix(storage_root: str) -> None:
+    events = events_of(50)
+    contents = {
+        f"event_type={OPEN}/date=2026-01-31-23/a.avro": avro_of(events[:10]),
+        f"event_type={OPEN}/date=2026-01-31-23/empty.avro": avro_of([]),
+        "b.avro": avro_of(events[10:20]),
+        "deep/er/c.avro.gz": gzip.compress(avro_of(events[20:30])),
+        "deep/d.ndjson": b"\n".join(events[30:40]),
+        "e.ndjson.gz": gzip.compress(b"\n".join(events[40:])),
+    }
+    for name, content in contents.items():
+        write_whole(join(storage_root, name), content)
+    assert sorted(ids_of(read(f"{storage_root}/**"))) == sorted(ids_of(events))
+    assert sorted(ids_of(read(f"{storage_root}/**/*.avro"))) == sorted(ids_of(events[:20]))
+    assert read(f"{storage_root}/deep/**/*.ndjson") == events[30:40]
+
+
+def test_links_are_followed_and_broken_ones_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"abc\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "b.json").symlink_to(tmp_path / "nowhere")
+    assert read(tmp_path / "in" / "**") == [b"abc"]
+
+
+def test_the_events_of_an_avro_file_come_in_pulls_of_some_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(files, "now_ms", lambda: 1_234)
+    events = events_of(100)
+    (tmp_path / "a.avro").write_bytes(avro_of(events, sync_interval=3_000))
+    pulls = list(read_range(*expand_patterns([str(tmp_path / "a.avro")])))
+    assert ids_of([message for pull in pulls for message in pull.messages]) == ids_of(events)
+    assert len(pulls) > 5
+    sizes = [sum(len(message) + 1 for message in pull.messages) for pull in pulls]
+    longest = max(len(message) for pull in pulls for message in pull.messages)
+    assert all(10_000 <= size <= 10_000 + longest for size in sizes[:-1])
+    assert {(pull.oldest_ms, pull.newest_ms, pull.receipt) for pull in pulls} == {(1_234, 1_234, 0)}
+
+
+@pytest.mark.parametrize("cut", [0, 3, 200, -1])
+def test_of_a_cut_off_avro_file_the_whole_blocks_are_read_and_the_file_is_named(
+    cut: int, tmp_path: Path
+) -> None:
+    events = events_of(60)
+    content = avro_of(events, sync_interval=3_000)
+    (tmp_path / "a.avro").write_bytes(content[:cut])
+    (part,) = expand_patterns([str(tmp_path / "*.avro")])
+    found: list[bytes] = []
+    with pytest.raises(DamagedInput, match=r"a\.avro: ."):
+        found.extend(message for pull in read_range(part) for message in pull.messages)
+    *_, last = fastavro.block_reader(io.BytesIO(content))
+    assert ids_of(found) == (ids_of(events[: -last.num_records]) if cut < 0 else [])
+
+
+def test_what_holds_no_events_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(avro_of(events_of(1)))
+    (tmp_path / "b.avro").write_bytes(b"{}\n")
+    with pytest.raises(NoSuchInput, match=r"--input .*/b\.avro: it is no Avro file"):
+        expand_patterns([str(tmp_path / "*.avro")])
+
+
+def test_of_many_avro_files_in_a_store_some_are_looked_at_before_and_the_others_when_they_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "CHECKED_FILES", 2)
+    memory = fsspec.filesystem("memory")
+    for number in range(6):
+        memory.pipe_file(f"/many/{number}.avro", avro_of(events_of(1, seed=number + 1)))
+    memory.pipe_file("/many/4.avro", b"{}\n")
+    ranges = expand_patterns(["memory://many/*.avro"])
+    with pytest.raises(DamagedInput, match=r"4\.avro: it is no Avro file"):
+        messages_of(ranges[4:5])
+    memory.pipe_file("/many/3.avro", b"{}\n")
+    with pytest.raises(NoSuchInput, match=r"3\.avro"):
+        expand_patterns(["memory://many/*.avro"])
+    memory.rm("/many", recursive=True)
+
+
+def test_on_a_disk_every_avro_file_is_looked_at_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "CHECKED_FILES", 1)
+    for number in range(6):
+        (tmp_path / f"{number}.avro").write_bytes(avro_of(events_of(1)))
+    for number in range(6):
+        content = (tmp_path / f"{number}.avro").read_bytes()
+        (tmp_path / f"{number}.avro").write_bytes(b"{}\n")
+        with pytest.raises(NoSuchInput, match=rf"{number}\.avro: it is no Avro file"):
+            expand_patterns([str(tmp_path / "*.avro")])
+        (tmp_path / f"{number}.avro").write_bytes(content)
+
+
+def test_a_kind_of_storage_that_is_not_known_is_an_error_that_names_it() -> None:
+    with pytest.raises(NoSuchInput, match=r"--input s9://bucket/\* cannot be listed: .*s9"):
+        expand_patterns(["s9://bucket/*"])
 
 
 # Storage that is read over the network, in pieces
@@ -199,3 +322,9 @@ def test_a_gzipped_file_behind_the_network_is_read(remote: Any) -> None:
     lines = [f"line {number}".encode() for number in range(2_000)]
     uri = remote(gzip.compress(b"\n".join(lines)), "a.json.gz")
     assert messages_of([FileRange(uri, 0, -1)]) == lines
+
+
+def test_an_avro_file_behind_the_network_is_read(remote: Any) -> None:
+    events = events_of(300)
+    uri = remote(avro_of(events, sync_interval=3_000), "a.avro")
+    assert ids_of(messages_of([FileRange(uri, 0, -1)])) == ids_of(events)

@@ -285,9 +285,9 @@ def test_who_has_no_credentials_of_amazon_is_told_so(monkeypatch: pytest.MonkeyP
 def test_a_client_is_made_once_for_the_same_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     ours, theirs = service_account("ours"), service_account("theirs")
-    client = stores._filesystem("gs://bucket", ours)
-    assert stores._filesystem("gs://bucket", ours) is client
-    assert stores._filesystem("gs://bucket", theirs) is not client
+    client = stores.client_of("gs://bucket", ours)
+    assert stores.client_of("gs://bucket", ours) is client
+    assert stores.client_of("gs://bucket", theirs) is not client
 
 
 def service_account(name: str) -> str:
