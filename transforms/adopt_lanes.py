@@ -9,18 +9,16 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindow
 
 from runtime.hold.adoption import unattended_lanes
 from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.attend_lanes import ADOPT, Notice
-from transforms.engine import Engine
+from transforms.engine import END_OF_INPUT, Engine
 from transforms.signatures import with_known_signatures
 
 LOOK_SECONDS = 60.0
 
-_END_OF_INPUT = GlobalWindow().end
 _logger = logging.getLogger(__name__)
 
 
@@ -61,7 +59,7 @@ class _FindFn(beam.DoFn):
     ) -> Iterator[Notice]:
         yield from self._find()
         look.set(self._engine.now() + LOOK_SECONDS)
-        drain.set(_END_OF_INPUT)
+        drain.set(END_OF_INPUT)
 
     @on_timer(LOOK)
     def look_again(self, look: Any = beam.DoFn.TimerParam(LOOK)) -> Iterator[Notice]:

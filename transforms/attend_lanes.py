@@ -13,7 +13,6 @@ from apache_beam.coders import BytesCoder
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindow
 
 from runtime.hold.attendant import Outcome
 from runtime.hold.attendants import attendants_of
@@ -21,7 +20,7 @@ from runtime.hold.watch import Watch, decode_failure, decode_watch, encode_watch
 from runtime.ledger import Tally
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
-from transforms.engine import Engine
+from transforms.engine import END_OF_INPUT, Engine
 from transforms.signatures import with_known_signatures
 
 ADOPT = b""
@@ -30,7 +29,6 @@ _AGAIN_SECONDS = 0.1
 """How long a turn is given before it is looked at; a turn that takes longer is looked at less often."""
 _SLOW_AGAIN_SECONDS = 1.0
 _DRAIN_SECONDS = 60.0
-_END_OF_INPUT = GlobalWindow().end
 
 Notice = tuple[str, bytes]
 
@@ -90,7 +88,7 @@ class _AttendFn(beam.DoFn):
         watch.write(encode_watch(after))
         self._attendants.begin(lane, after)
         tick.set(self._clock() + _AGAIN_SECONDS)
-        drain.set(_END_OF_INPUT)
+        drain.set(END_OF_INPUT)
 
     @on_timer(TICK)
     def look_after(

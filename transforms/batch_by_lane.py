@@ -16,7 +16,6 @@ from apache_beam.transforms.userstate import (
     TimerSpec,
     on_timer,
 )
-from apache_beam.transforms.window import GlobalWindow
 
 from runtime.batching import (
     LOOK_SECONDS,
@@ -32,7 +31,7 @@ from runtime.batching import (
 from runtime.token_bucket import TokenBucket, bucket_at, encode_bucket
 from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import decode_batch, encode_batch
-from transforms.engine import Engine
+from transforms.engine import END_OF_INPUT, Engine
 from transforms.signatures import with_known_signatures
 
 LaneBytes = tuple[str, bytes]
@@ -55,9 +54,6 @@ class BatchByLane(beam.PTransform[PCollection[LaneBytes], PCollection[LaneBytes]
         return fragments | "Gather" >> beam.ParDo(
             _BatchFn(self.settings, hurries, self.clock or self.engine.now)
         )
-
-
-_END_OF_INPUT = GlobalWindow().end
 
 
 @with_known_signatures
@@ -192,7 +188,7 @@ class _Lane:
         look_at = next_look(waiting, self.target, bucket, self.now, self.hurries)
         if look_at < waiting.look_at:
             self.kept.window.set(look_at)
-            self.kept.drain.set(_END_OF_INPUT)
+            self.kept.drain.set(END_OF_INPUT)
         self.kept.waiting.write(encode_waiting(waiting.seen(self.target, self.now, look_at)))
         if bucket is not None:
             self.kept.bucket.write(encode_bucket(bucket))
@@ -206,7 +202,7 @@ class _Lane:
         self.kept.bucket.write(encode_bucket(bucket))
         # Not as soon as it is full: the next fragment may be here before the timer is.
         self.kept.window.set(max(bucket.full_at, self.now + LOOK_SECONDS))
-        self.kept.drain.set(_END_OF_INPUT)
+        self.kept.drain.set(END_OF_INPUT)
 
     def bucket(self) -> TokenBucket | None:
         """The lane's bucket as it is now, where its connector has a limit."""

@@ -8,6 +8,9 @@ from runtime import metrics
 from runtime.ledger import ConnectorTally, Tally
 from runtime.worker import Worker
 
+ENTER_EVERY_SECONDS = 1.0
+"""A bounded run is one long bundle: its counts are entered as it goes."""
+
 
 def enter(worker: Worker, tally: Tally) -> None:
     """Count what a bundle did; called once, when it has done it."""

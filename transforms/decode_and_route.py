@@ -16,14 +16,11 @@ from runtime.keeping import Letters, encode_letters
 from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import Batch, encode_batch
 from schemas.pull import decode_pull
-from transforms.counting import enter
+from transforms.counting import ENTER_EVERY_SECONDS, enter
 from transforms.signatures import with_known_signatures
 from transforms.write_dead_letters import LETTERS
 
 FRAGMENTS = "fragments"
-
-_COUNT_EVERY_SECONDS = 1.0
-"""A bounded run is one long bundle; its counts are entered as it goes."""
 
 
 @dataclass
@@ -49,13 +46,13 @@ class _DecodeFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._decoder: Decoder = self._worker.decoder()
-        self._count_at = time.monotonic() + _COUNT_EVERY_SECONDS
+        self._enter_at = time.monotonic() + ENTER_EVERY_SECONDS
 
     def process(self, pull: bytes) -> Iterator[Any]:
         for found in self._decoder.decode(decode_pull(pull)):
             yield _output(found)
-        if time.monotonic() >= self._count_at:
-            self._count_at = time.monotonic() + _COUNT_EVERY_SECONDS
+        if time.monotonic() >= self._enter_at:
+            self._enter_at = time.monotonic() + ENTER_EVERY_SECONDS
             enter(self._worker, self._decoder.take_tally())
 
     def finish_bundle(self) -> Iterable[WindowedValue]:

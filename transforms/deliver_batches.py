@@ -22,20 +22,17 @@ from runtime.in_flight import Flight, Landed
 from runtime.ledger import Tally
 from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import Token
-from transforms.counting import enter
-from transforms.engine import Engine
+from transforms.counting import ENTER_EVERY_SECONDS, enter
+from transforms.engine import END_OF_INPUT, Engine
 from transforms.hold_undelivered import UNDELIVERED
 from transforms.signatures import with_known_signatures
 from transforms.write_dead_letters import LETTERS
 
 MAX_BYTES_IN_FLIGHT = 32_000_000
 MAX_BATCHES_IN_FLIGHT = 256
-_ENTER_EVERY_SECONDS = 1.0
-"""A bounded run is one long bundle; its counts are entered as it goes."""
 _TICK_SECONDS = 0.05
 _SLOW_TICK_SECONDS = 0.5
 _ROOM_SECONDS = 0.2
-_END_OF_INPUT = GlobalWindow().end
 
 LaneBytes = tuple[str, bytes]
 
@@ -92,7 +89,7 @@ class _DeliverFn(beam.DoFn):
     def start_bundle(self) -> None:
         self._flights: list[Flight] = []
         self._size = 0
-        self._enter_at = time.monotonic() + _ENTER_EVERY_SECONDS
+        self._enter_at = time.monotonic() + ENTER_EVERY_SECONDS
         self._books = _Books()
 
     def process(self, element: LaneBytes) -> Iterator[Any]:
@@ -105,7 +102,7 @@ class _DeliverFn(beam.DoFn):
             self._flights[0].delivery.wait()
             yield from self._land_done()
         if time.monotonic() >= self._enter_at:
-            self._enter_at = time.monotonic() + _ENTER_EVERY_SECONDS
+            self._enter_at = time.monotonic() + ENTER_EVERY_SECONDS
             yield from self._land_done()
             self._books.enter(self._worker)
 
@@ -156,7 +153,7 @@ class _DeliverByTimerFn(beam.DoFn):
             flight = worker.take_off(key, encoded)
             worker.in_flight.add(key, encoded, flight)
         tick.set(Engine.DIRECT.now() + _TICK_SECONDS)
-        drain.set(_END_OF_INPUT)
+        drain.set(END_OF_INPUT)
 
     @on_timer(TICK)
     def look_after(

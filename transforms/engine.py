@@ -3,6 +3,8 @@
 import enum
 import time
 
+from apache_beam.transforms.window import GlobalWindow
+
 from runtime.clock import steady_seconds
 
 
@@ -23,3 +25,7 @@ class Engine(enum.Enum):
         else every lane would stand still until the time of day has come back to where it was.
         """
         return steady_seconds() if self is Engine.DIRECT else time.time()
+
+
+END_OF_INPUT = GlobalWindow().end
+"""To what a WATERMARK timer is set that looks after what is left when the source has ended."""

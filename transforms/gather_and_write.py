@@ -21,13 +21,12 @@ from apache_beam.transforms.userstate import (
     TimerSpec,
     on_timer,
 )
-from apache_beam.transforms.window import GlobalWindow
 
 from runtime.ledger import Tally
 from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings, worker_of
 from transforms.counting import enter
-from transforms.engine import Engine
+from transforms.engine import END_OF_INPUT, Engine
 from transforms.signatures import with_known_signatures
 
 MAX_FILE_BYTES = 8_000_000
@@ -121,7 +120,6 @@ class _Gathered(msgspec.Struct, array_like=True, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Gathered).decode
-_END_OF_INPUT = GlobalWindow().end
 
 
 @with_known_signatures
@@ -164,7 +162,7 @@ class _GatherFn(beam.DoFn):
             drain.clear()
         elif not before:
             window.set(self._engine.now() + self._writer.window_seconds)
-            drain.set(_END_OF_INPUT)
+            drain.set(END_OF_INPUT)
 
     @on_timer(WINDOW)
     def window_is_over(
