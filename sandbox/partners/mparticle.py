@@ -1,9 +1,11 @@
-"""mParticle's stand-in: `/v2/events` and `/v2/bulkevents`, a key and a secret for each feed.
+"""mParticle's stand-in: its three paths for events, a key and a secret for each feed.
 
 Source: mParticle, "HTTP API", "Default service limits" and the JSON schema of its Events API;
 glossary of Braze, mParticle tabs.
 """
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -26,6 +28,10 @@ MAX_BODY_BYTES = 256_000
 MAX_BATCH_BYTES = 128_000
 MAX_BATCHES = 100
 MAX_EVENTS = 100
+HISTORICAL_SECONDS = 72 * 3_600
+
+_HISTORICAL = "/v2/bulkevents/historical"
+_PATHS = ("/v2/events", "/v2/bulkevents", _HISTORICAL)
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Scalar = None | bool | int | float | Annotated[str, msgspec.Meta(max_length=4_096)]
@@ -143,16 +149,17 @@ class MParticleSite(Site):
 
     def examine(self, arrival: Arrival) -> Judgement:
         require(arrival.method == "POST", 405, "POST only")
-        require(arrival.path in ("/v2/events", "/v2/bulkevents"), 404, "no such path")
+        require(arrival.path in _PATHS, 404, "no such path")
         require(arrival.authorization is not None, 401, "no Authorization")
         require(self.feed(arrival) is not None, 403, "the key or the secret is not valid")
         require(len(arrival.body) <= MAX_BODY_BYTES, 400, f"over {MAX_BODY_BYTES} bytes")
         batches = _batches(arrival)
         _check_limits(batches)
-        return self._accept(batches)
+        newest_ms = (time.time() - HISTORICAL_SECONDS) * 1_000
+        return self._accept(batches, newest_ms if arrival.path == _HISTORICAL else math.inf)
 
-    def _accept(self, batches: list[Any]) -> Judgement:
-        problems = [_problem_of(batch) for batch in batches]
+    def _accept(self, batches: list[Any], newest_ms: float) -> Judgement:
+        problems = [_problem_of(batch, newest_ms) for batch in batches]
         good = [batch for batch, problem in zip(batches, problems, strict=True) if not problem]
         require(bool(good) or not batches, 400, "; ".join(filter(None, problems)))
         reply = Reply(202, headers={"X-mp-rate-limit-percentage-used": "0"})
@@ -182,9 +189,11 @@ def _check_limits(batches: list[Any]) -> None:
     require(largest <= MAX_BATCH_BYTES, 400, f"a batch is over {MAX_BATCH_BYTES} bytes")
 
 
-def _problem_of(batch: Any) -> str | None:
+def _problem_of(batch: Any, newest_ms: float) -> str | None:
     try:
-        require_shape(batch, _Batch)
+        known = require_shape(batch, _Batch)
     except Refusal as refusal:
         return str(refusal)
+    if any(event.data.timestamp_unixtime_ms > newest_ms for event in known.events):
+        return "an event is not older than 72 hours"
     return None

@@ -44,9 +44,9 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 
 def run_files(
-    folder: Path, *inputs: Path, environment: Mapping[str, str] | None = None
+    folder: Path, *inputs: Path | str, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """A bounded run, to its end."""
+    """A bounded run, to its end; options follow the inputs."""
     patterns = ["--input", *map(str, inputs)] if inputs else []
     return subprocess.run(
         command(folder, *patterns),

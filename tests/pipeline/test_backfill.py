@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from sandbox.partners import PartnerSandbox, PostbackSite
+from sandbox.partners import MParticleSite, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_event, sample_events
 from schemas.catalogue import event_types
 from tests.pipeline.running import ids_of, report_of, run_files, write_connectors
@@ -121,3 +122,26 @@ def test_dead_letters_are_refused_before_anything_is_sent(
         assert sandbox.accepted_ids("hook") == []
     assert ended.returncode == 2
     assert "zz.avro: it holds dead letters, which `currents replay` sends" in ended.stderr
+
+
+def test_old_events_of_a_backfill_go_where_mparticle_takes_them(tmp_path: Path) -> None:
+    now = int(time.time())
+    ages = {"young": 3_600, "old": 4 * 86_400, "older": 60 * 86_400}
+    events = [
+        sample_event(OPEN, n, id=name, time=now - age) for n, (name, age) in enumerate(ages.items())
+    ]
+    (tmp_path / "events.ndjson").write_text("\n".join(map(json.dumps, events)))
+    feeds = {"unbound": {"key": "env:KEY", "secret": "env:SECRET"}}
+    with PartnerSandbox({"mobile": MParticleSite(feeds={"unbound": ("k", "s")})}) as sandbox:
+        connector = {"name": "mobile", "kind": "mparticle", "feeds": feeds}
+        write_connectors(tmp_path, [{**connector, "endpoint": sandbox.url("mobile")}])
+        secrets = {"KEY": "k", "SECRET": "s"}
+        ended = run_files(tmp_path, tmp_path / "events.ndjson", "--historical", environment=secrets)
+        assert ended.returncode == 0, ended.stderr
+        arrived = {request.path: request.event_ids for request in sandbox.requests("mobile")}
+        accepted = sorted(sandbox.accepted_ids("mobile"))
+    assert {path: sorted(ids) for path, ids in arrived.items()} == {
+        "/v2/bulkevents": ["young"],
+        "/v2/bulkevents/historical": ["old", "older"],
+    }
+    assert accepted == sorted(ages)

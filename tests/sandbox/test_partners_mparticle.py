@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -218,3 +219,18 @@ def test_a_batch_over_128_000_bytes_fails_the_request(
 def test_another_path_is_answered_404_and_another_method_405(sandbox: PartnerSandbox) -> None:
     assert post(sandbox, [batch_of()], path="/v1/bulkevents").status_code == 404
     assert requests.get(sandbox.url("mobile") + "/v2/bulkevents", timeout=10).status_code == 405
+
+
+def test_the_historical_path_takes_only_what_is_older_than_72_hours(
+    sandbox: PartnerSandbox,
+) -> None:
+    hours_ago = {n: int((time.time() - n * 3_600) * 1_000) for n in (71, 73)}
+    young, old = (
+        batch_of(event_of(f"e{n}", timestamp_unixtime_ms=ms)) for n, ms in hours_ago.items()
+    )
+    path = "/v2/bulkevents/historical"
+    assert post(sandbox, [young], path=path).status_code == 400
+    assert post(sandbox, [young, old], path=path).status_code == 202
+    assert sandbox.accepted_ids("mobile") == ["e73"]
+    assert post(sandbox, [young, old]).status_code == 202
+    assert sandbox.accepted_ids("mobile") == ["e73", "e71", "e73"]
