@@ -1,6 +1,10 @@
 """A pull: messages that were read together, the element that ReadEvents emits."""
 
+from collections.abc import Iterable
+
 import msgspec
+
+_HOUR_MS = 3_600_000
 
 
 class Pull(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -24,3 +28,18 @@ class Pull(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 encode_pull = msgspec.msgpack.Encoder().encode
 decode_pull = msgspec.msgpack.Decoder(Pull).decode
+
+
+def merge_pulls(pulls: Iterable[Pull]) -> list[Pull]:
+    """Few pulls of what many hold; only those of fresh messages, without receipts, can be merged."""
+    by_hour: dict[int, list[Pull]] = {}
+    for pull in pulls:
+        by_hour.setdefault(pull.oldest_ms // _HOUR_MS, []).append(pull)
+    return [
+        Pull(
+            min(pull.oldest_ms for pull in merged),
+            max(pull.newest_ms for pull in merged),
+            [message for pull in merged for message in pull.messages],
+        )
+        for merged in by_hour.values()
+    ]
