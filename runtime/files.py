@@ -63,11 +63,12 @@ def read_range(part: FileRange) -> Iterator[Pull]:
     """
     try:
         yield from _read(part)
-    except (*_DAMAGE, NotArchived) as error:
+    except _UNREADABLE as error:
         raise DamagedInput(f"{part.path}: {error or type(error).__name__}") from error
 
 
 _DAMAGE: tuple[type[BaseException], ...] = (*LIBRARY_ERRORS, EOFError, zlib.error, DamagedArchive)
+_UNREADABLE: tuple[type[BaseException], ...] = (*_DAMAGE, NotArchived)
 
 
 def _read(part: FileRange) -> Iterator[Pull]:

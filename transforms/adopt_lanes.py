@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import PBegin, PCollection
+from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
 
@@ -23,18 +23,33 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class AdoptLanes(beam.PTransform[PBegin, PCollection[Notice]]):
-    """Nothing to (hold lane, `ADOPT`), for as long as the pipeline runs."""
+class AdoptLanes(beam.PTransform[PCollection[Notice], PCollection[Notice]]):
+    """(hold lane, `ADOPT`) of what nobody attends, for as long as the given collection may grow.
+
+    A `Create` alone has ended as soon as it began, and with it the timer that would look again.
+    """
 
     settings: WorkerSettings
     engine: Engine
 
-    def expand(self, begin: PBegin) -> PCollection[Notice]:
+    def expand(self, stream: PCollection[Notice]) -> PCollection[Notice]:
+        once = stream.pipeline | "Once" >> beam.Create([("hold", b"")], reshuffle=False)
+        never = stream | "UntilTheEnd" >> beam.ParDo(_NothingFn())
         return (
-            begin
-            | "Once" >> beam.Create([("hold", b"")], reshuffle=False)
+            (once, never)
+            | "OnceUntilTheEnd" >> beam.Flatten()
             | "Find" >> beam.ParDo(_FindFn(self.settings, self.engine))
         )
+
+
+@with_known_signatures
+@beam.typehints.with_input_types(tuple[str, bytes])
+@beam.typehints.with_output_types(tuple[str, bytes])
+class _NothingFn(beam.DoFn):
+    """Hands on how far its input is, and nothing of it."""
+
+    def process(self, element: Notice) -> Iterator[Notice]:  # noqa: ARG002
+        return iter(())
 
 
 @with_known_signatures

@@ -36,7 +36,7 @@ class HoldUndelivered(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
         written = undelivered | "Hold" >> GatherAndWrite(self.settings, self.engine, _HoldWriter())
         if self.engine is Engine.BOUNDED:
             return written
-        adopted = undelivered.pipeline | "AdoptLanes" >> AdoptLanes(self.settings, self.engine)
+        adopted = undelivered | "AdoptLanes" >> AdoptLanes(self.settings, self.engine)
         return (
             (written, adopted)
             | "WrittenAndAdopted" >> beam.Flatten()
