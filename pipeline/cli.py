@@ -4,6 +4,7 @@ import datetime
 import ipaddress
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -52,7 +53,10 @@ def run(arguments: tuple[str, ...]) -> None:
     if not {"-h", "--help"}.isdisjoint(arguments):
         click.echo(RunOptions.help_text())
         return
-    sys.exit(_code_of(lambda: run_pipeline(list(arguments))))
+    code = _code_of(lambda: run_pipeline(list(arguments)))
+    for number in (signal.SIGINT, signal.SIGTERM):  # the code is what counts now
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _code_of(command: Callable[[], int]) -> int:

@@ -30,7 +30,7 @@ from runtime.replay import (
     select,
     write_originals,
 )
-from runtime.storage import StorageError
+from runtime.storage import StorageError, is_missing_folder
 
 _WHY_SKIPPED = {
     "replayed_before": "replayed before; --again replays them once more",
@@ -80,6 +80,8 @@ def replay_letters(order: Order, say: Say) -> int:
 
 
 def _check(order: Order) -> None:
+    if is_missing_folder(order.dead_letters):
+        raise UsageError(f"there is no folder {order.dead_letters!r}: no dead letters are there")
     if order.connectors and order.to:
         raise UsageError("--connectors and --to exclude each other")
     if not (order.connectors or order.to or order.dry_run):

@@ -5,7 +5,7 @@ import logging
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +27,12 @@ from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
 from runtime.forecast import make_forecast
 from runtime.hold.bounded_release import held_lanes
+from runtime.hold.objects import Depth
 from runtime.jobs import new_job_name
 from runtime.repeating import Repeating
 from runtime.reporting import make_report
 from runtime.secrets import SecretError, read_secret
-from runtime.storage import StorageError, is_local, write_whole
+from runtime.storage import StorageError, is_local, make_folder, write_whole
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
 from schemas.report import Report
@@ -235,38 +236,60 @@ def _secret_problems(reference: str, runner: str) -> Iterator[str]:
 
 
 def _run_here(plan: Run) -> int:
+    _make_folders(plan.settings)
     worker = worker_of(plan.settings)
     started = time.time()
     subscriber = None
     if plan.source.subscription:
         subscriber = Subscriber(plan.source.subscription, worker.receipts)
         read_through(subscriber)
-    try:
-        with _stopping(subscriber), _reporting(plan, worker, started):
-            pipeline = beam.Pipeline(options=plan.options)
-            build(pipeline, plan.source, plan.settings)
-            pipeline.run().wait_until_finish()
-    finally:  # a run that failed has a report too
+    with _stopping(subscriber):  # to the very end: nobody's second Ctrl-C may cost the report
         try:
-            if subscriber is not None:
-                subscriber.close()
-            report = _report(plan, worker, started)
-        finally:
-            close_worker(plan.settings)
-    return _exit_code(plan, worker, report)
+            with _reporting(plan, worker, started):
+                pipeline = beam.Pipeline(options=plan.options)
+                build(pipeline, plan.source, plan.settings)
+                pipeline.run().wait_until_finish()
+        finally:  # a run that failed has a report too
+            try:
+                if subscriber is not None:
+                    subscriber.close()
+                report = _report(plan, worker, started)
+            finally:
+                close_worker(plan.settings)
+        return _exit_code(plan, worker, report)
+
+
+def _make_folders(settings: WorkerSettings) -> None:
+    """So that it shows at once whether they can be, and `status` finds them though they are empty."""
+    for name, place in (("hold", settings.hold), ("dead_letters", settings.dead_letters)):
+        try:
+            make_folder(place)
+        except StorageError as error:
+            raise UsageError(f"--{name} cannot be written: {error}") from None
 
 
 def _exit_code(plan: Run, worker: Worker, report: Report) -> int:
+    lanes = held_lanes(worker)  # one that cannot be listed is not empty: it is among the unread
     if worker.ledger.unread or not report.balanced:
         _logger.error("not every event is accounted for: see the report and the log")
         return EXIT_FAILED
-    held = sum(connector.held for connector in report.connectors.values())
-    if held or held_lanes(worker):
+    counted = sum(connector.held for connector in report.connectors.values())
+    if counted or lanes:
         _logger.warning(
-            "%d events are held in %s; the next run delivers them", held, plan.settings.hold
+            "%d events are held in %s; the next run delivers them",
+            max(counted, _held_in(worker, lanes)),
+            plan.settings.hold,
         )
         return EXIT_HELD
     return EXIT_DONE
+
+
+def _held_in(worker: Worker, lanes: Sequence[str]) -> int:
+    """All that the hold has, what other runs have left there included."""
+    try:
+        return sum(Depth.of(worker.hold.files(lane)).events for lane in lanes)
+    except StorageError:
+        return 0
 
 
 def _report(plan: Run, worker: Worker, started: float) -> Report:

@@ -10,7 +10,7 @@ from rich.text import Text
 from runtime.alerts import EXPIRING_MS
 from runtime.clock import from_rfc3339
 from runtime.hold.lane_statuses import is_attended, survey
-from runtime.storage import StorageError
+from runtime.storage import StorageError, is_missing_folder
 from schemas.lane_status import LaneStatus
 
 EXIT_SHOWN = 0
@@ -27,6 +27,9 @@ _STYLES = {"suspended": "red", "holding": "yellow", "resuming": "green"}
 
 def show_status(hold: str, as_json: bool, max_age_seconds: float, now_ms: int) -> int:
     """Print what a hold has and return the exit code."""
+    if is_missing_folder(hold):
+        click.echo(f"there is no folder {hold!r}: nothing was ever held there", err=True)
+        return EXIT_UNREAD
     try:
         found = survey(hold, max_age_seconds)
     except StorageError as error:

@@ -46,6 +46,22 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
+def is_missing_folder(uri: str) -> bool:
+    """Whether a local path is no folder; an object store has none, so there it cannot be told."""
+    return is_local(uri) and not (uri and _local(uri).is_dir())
+
+
+def make_folder(uri: str) -> None:
+    """Have a folder where files will be written; an object store needs none.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    if is_local(uri):
+        with _faults(uri):
+            _local(uri).mkdir(parents=True, exist_ok=True)
+
+
 def join(root: str, *names: str) -> str:
     """The URI of something under `root`."""
     return "/".join([root.rstrip("/") or "/", *names])
@@ -78,7 +94,8 @@ def write_whole(uri: str, content: bytes, credentials: str | None = None) -> Non
     """Make a file visible with all of its content, or not at all.
 
     Raises:
-        StorageError: it could not be written; nothing is visible then.
+        StorageError: it could not be written, or it is not certain that it was: where the last step
+            fails (the folder cannot be flushed to the disk, an answer gets lost) it is visible.
     """
     with _faults(uri):
         if is_local(uri):

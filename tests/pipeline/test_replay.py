@@ -281,6 +281,13 @@ def test_filters_that_match_nothing_are_told_and_are_no_failure(folder: Path) ->
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["typo", "connectors.json"])
+def test_dead_letters_that_are_nowhere_are_bad_usage(folder: Path, name: str) -> None:
+    ended = currents(folder, "--dead_letters", name, "--dry_run")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"there is no folder '{name}'" in ended.stderr
+
+
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "nowhere to go": (
         {"connectors": None, "run_options": ()},

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions
 
-from pipeline.run import Run, UsageError, prepare
+from pipeline.run import Run, UsageError, prepare, run
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from transforms.engine import Engine
 
@@ -223,3 +223,15 @@ def test_a_subscription_has_its_form(text: str, connectors: str) -> None:
 def test_a_size_that_would_bury_everything_is_refused(connectors: str) -> None:
     refused = refusal_of("--connectors", connectors, *PLACES, "--max_event_bytes", "-1")
     assert refused == "--max_event_bytes -1: at least 1000 is allowed"
+
+
+def test_a_hold_that_cannot_be_made_is_told_before_anything_is_read(
+    connectors: str, tmp_path: Path
+) -> None:
+    (tmp_path / "held").write_text("in the way")
+    (tmp_path / "events").write_text("")
+    arguments = ["--connectors", connectors, "--input", str(tmp_path / "events")]
+    with pytest.raises(UsageError, match="--hold cannot be written"):
+        run(
+            [*arguments, "--hold", str(tmp_path / "held"), "--dead_letters", str(tmp_path / "dead")]
+        )

@@ -143,10 +143,11 @@ def test_json_has_the_fields_of_the_struct_sorted_by_lane(tmp_path: Path) -> Non
     assert (one["events"], one["objects"], one["since"]) == (3, 1, said.since)
 
 
-@pytest.mark.parametrize("exists", [True, False])
-def test_an_empty_hold_is_said_to_be_empty(exists: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("was_used", [True, False])
+def test_an_empty_hold_is_said_to_be_empty(was_used: bool, tmp_path: Path) -> None:
     root = tmp_path / "held"
-    if exists:
+    root.mkdir()
+    if was_used:
         hold(root, "crm", 1)
         queue = HoldQueue(str(root))
         queue.remove("crm", *queue.objects("crm"))
@@ -154,6 +155,14 @@ def test_an_empty_hold_is_said_to_be_empty(exists: bool, tmp_path: Path) -> None
     shown = status_of(root)
     assert (shown.exit_code, shown.output) == (0, f"nothing is held in {root}\n")
     assert json.loads(status_of(root, "--json").output) == {"lanes": []}
+
+
+@pytest.mark.parametrize("name", ["typo", "file", ""])
+def test_a_hold_that_is_no_folder_is_not_said_to_be_empty(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    shown = status_of(tmp_path / name if name else "", "--json")
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "there is no folder" in shown.stderr
 
 
 def test_a_hold_that_cannot_be_read_is_bad_usage() -> None:

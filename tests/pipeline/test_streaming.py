@@ -1,6 +1,9 @@
 """Streaming on one machine: acknowledged after the effect, so that nothing is lost."""
 
+import contextlib
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,26 @@ def test_every_event_arrives_and_is_acknowledged(
     report = report_of(tmp_path)
     assert (report["received"], report["invalid"], report["balanced"]) == (3_001, 1, True)
     assert [letter["event"] for letter in dead_letters(tmp_path)] == [b"no event"]
+
+
+def test_an_impatient_user_gets_the_same_end(
+    pubsub: EmbeddedPubSub,
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+) -> None:
+    events = list(sample_events(50, seed=4))
+    with streaming(tmp_path) as process:
+        publish(publisher, events)
+        assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 50)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.05)
+        assert process.returncode == 0
+    report = report_of(tmp_path)
+    assert (report["received"], report["balanced"]) == (50, True)
+    assert len(sandbox.accepted_ids("hook")) == 50
 
 
 def test_an_interrupt_delivers_what_waits_for_its_window(
@@ -169,7 +192,8 @@ def test_a_hold_that_cannot_be_written_acknowledges_nothing_and_is_no_success(
     tmp_path: Path,
 ) -> None:
     sandbox.set_fault("hook", Fault(status=503))
-    (tmp_path / "held").write_text("a file where the folder should be")
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "queue").write_text("a file where the folder should be")
     with streaming(tmp_path) as process:
         publish(publisher, list(sample_events(20, seed=12)))
         assert sandbox.wait_for("other", lambda counts: counts.accepted >= 20, 30)
