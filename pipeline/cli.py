@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from pipeline.explain import explanation_lines
 from pipeline.forecast import tell_forecast
 from pipeline.options import RunOptions
 from pipeline.replay import Order, replay_letters
@@ -27,9 +28,11 @@ from runtime.connectors import (
     segment_overlaps,
     with_historical,
 )
+from runtime.explaining import explain as explain_event
 from runtime.files import NoSuchInput, expand_patterns
 from runtime.forecast import make_forecast
 from runtime.replay import Wanted
+from runtime.showing import pretty
 from schemas.connector import Seconds
 from schemas.limits import MAX_EVENT_BYTES
 
@@ -190,21 +193,25 @@ def check(
     historical: bool,
 ) -> None:
     """Validate a connectors file; exit 2 where something is wrong with it."""
+    config = _valid_config(connectors, AddressPolicy(allow_network, allow_local_partners))
+    for warning in segment_overlaps(config):
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{len(config.connectors)} connectors, version {config.version}: all valid")
+    if patterns:
+        sys.exit(_foretell(with_historical(config) if historical else config, patterns))
+
+
+def _valid_config(connectors: str, policy: AddressPolicy) -> Config:
+    """The connectors of a file; ends the command where something is wrong with it."""
     try:
-        config, problems = read_config(
-            connectors, AddressPolicy(allow_network, allow_local_partners)
-        )
+        config, problems = read_config(connectors, policy)
     except ConfigError as error:
         problems, config = list(error.problems), None
     for problem in problems:
         click.echo(str(problem), err=True)
     if config is None or problems:
         sys.exit(EXIT_USAGE)
-    for warning in segment_overlaps(config):
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{len(config.connectors)} connectors, version {config.version}: all valid")
-    if patterns:
-        sys.exit(_foretell(with_historical(config) if historical else config, patterns))
+    return config
 
 
 def _foretell(config: Config, patterns: Sequence[str]) -> int:
@@ -216,6 +223,42 @@ def _foretell(config: Config, patterns: Sequence[str]) -> int:
     forecast = make_forecast(config, ranges, MAX_EVENT_BYTES, time.time())
     tell_forecast(forecast, click.echo)
     return EXIT_FAILED if forecast.unread else EXIT_DONE
+
+
+@main.command()
+@click.argument("connectors")
+@click.option("--connector", required=True, metavar="N", help="the connector that gets the event")
+@click.option("--event", required=True, metavar="E.json", help="a file with one event; - for stdin")
+@click.option("--json", "as_json", is_flag=True, help="for programs: all that is known")
+@click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
+@click.option("--allow_local_partners", is_flag=True)
+def explain(
+    connectors: str,
+    connector: str,
+    event: str,
+    as_json: bool,
+    allow_network: tuple[str, ...],
+    allow_local_partners: bool,
+) -> None:
+    """Show which rules an event meets, the request that it becomes, and how near the limits are.
+
+    Nothing is sent, and no secret is read: in the request each is its reference.
+    """
+    config = _valid_config(connectors, AddressPolicy(allow_network, allow_local_partners))
+    if connector not in config.connectors:
+        known = ", ".join(config.connectors) or "none"
+        raise click.UsageError(f"there is no connector {connector!r}; there are: {known}")
+    try:
+        with click.open_file(event, "rb") as file:
+            message = file.read()
+    except OSError as error:
+        raise click.UsageError(f"--event {event}: {error.strerror}") from None
+    explanation = explain_event(config, connector, message, MAX_EVENT_BYTES)
+    if as_json:
+        click.echo(pretty(explanation))
+        return
+    for line in explanation_lines(explanation):
+        click.echo(line)
 
 
 @main.command()

@@ -1,13 +1,10 @@
 """What becomes of a golden event: routed and packed by the product, printed for people."""
 
-import base64
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fastavro
 import msgspec
 from msgspec import Raw
 
@@ -17,12 +14,12 @@ from runtime.decoding import Decoder
 from runtime.keeping import Letters
 from runtime.receipts import Receipts
 from runtime.routing import Router
+from runtime.showing import pretty, shown
 from schemas.batch import Batch
 from schemas.lane import Lane
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.pull import Pull
 from sinks import sink_kinds
-from sinks.sink import FileWrite, HttpRequest, Request
 
 FOLDER = Path(__file__).parent
 COMMAND = "python -m tests.golden"
@@ -83,23 +80,18 @@ def outcome_of(case: Case) -> str:
     A request, `{"filtered": reason}` or `{"dead": reason, "detail": …}`; a list where there are
     several.
     """
-    outcomes = list(_outcomes(_config(case), _messages(case)))
-    return pretty(outcomes[0] if len(outcomes) == 1 else outcomes)
+    outcomes = list(_outcomes(config_of(case), messages_of(case)))
+    return pretty(outcomes[0] if len(outcomes) == 1 else outcomes) + "\n"
 
 
-def pretty(value: Any) -> str:
-    """The value as JSON for people; what is raw keeps its spelling."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
-
-
-def _messages(case: Case) -> list[bytes]:
+def messages_of(case: Case) -> list[bytes]:
     """The events as they are published: compact, every value in the file's own spelling."""
     text = case.event.read_bytes()
     events = msgspec.json.decode(text, type=list[Raw]) if text.startswith(b"[") else [Raw(text)]
     return [msgspec.json.format(bytes(event), indent=-1) for event in events]
 
 
-def _config(case: Case) -> Config:
+def config_of(case: Case) -> Config:
     """The case's connector, as the only one of a connectors file."""
     settings = json.loads((case.folder / case.kind / "connector.json").read_bytes())
     if case.settings.exists():
@@ -133,52 +125,6 @@ def _packed(entry: ConnectorEntry, lane: str, batch: Batch) -> Iterator[Mapping[
     }
     packed = entry.sink.pack(batch.events, Lane.of(lane).part, secrets)
     for request in packed.requests:
-        yield _printed(request)
+        yield shown(request)
     for unpackable in packed.unpackable:
         yield {"dead": unpackable.reason, "detail": unpackable.detail}
-
-
-def _printed(request: Request) -> Mapping[str, Any]:
-    return _file(request) if isinstance(request, FileWrite) else _exchange(request)
-
-
-def _exchange(request: HttpRequest) -> Mapping[str, Any]:
-    return {
-        "method": request.method,
-        "url": request.url,
-        "headers": {name: _readable(value) for name, value in request.headers.items()},
-        "body": Raw(request.body),
-    }
-
-
-def _readable(header: str) -> str:
-    """The header, its user and password spelled out where they are encoded (RFC 7617)."""
-    scheme, _, encoded = header.partition(" ")
-    return f"Basic {base64.b64decode(encoded).decode()}" if scheme == "Basic" else header
-
-
-def _file(file: FileWrite) -> Mapping[str, Any]:
-    reader = fastavro.reader(io.BytesIO(file.body))
-    schema: Any = reader.writer_schema
-    return {
-        "path": file.path,
-        "credentials": file.credentials,
-        "codec": reader.codec,
-        "schema": {
-            "record": schema["name"],
-            "fields": {field["name"]: _field(field) for field in schema["fields"]},
-        },
-        "records": list(reader),
-    }
-
-
-def _field(field: Mapping[str, Any]) -> str:
-    """A field's type in a line, such as `null | array<string> = null`."""
-    default = f" = {json.dumps(field['default'])}" if "default" in field else ""
-    return _type(field["type"]) + default
-
-
-def _type(avro_type: Any) -> str:
-    if isinstance(avro_type, list):
-        return " | ".join(map(_type, avro_type))
-    return f"array<{_type(avro_type['items'])}>" if isinstance(avro_type, dict) else str(avro_type)

@@ -3,9 +3,10 @@
 import zlib
 from pathlib import Path
 
+from runtime.showing import pretty
 from sandbox.samples import sample_event
 from schemas.catalogue import event_types
-from tests.golden.cases import FOLDER, Case, orphans, outcome_of, pretty, stored_cases
+from tests.golden.cases import FOLDER, Case, orphans, outcome_of, stored_cases
 
 EVERY_TYPE = ("mparticle", "segment")
 """Kinds that encode each event type in a way of its own: every type has a case of its name."""
@@ -39,7 +40,7 @@ def write_sample(folder: Path, kind: str, event_type: str) -> Path:
     """Store a sample event of a type, the same wherever it is asked for."""
     path = Case(folder, kind, event_type).event
     seed = zlib.crc32(event_type.encode())
-    path.write_text(pretty(sample_event(event_type, seed)), encoding="utf-8")
+    path.write_text(pretty(sample_event(event_type, seed)) + "\n", encoding="utf-8")
     return path
 
 

@@ -333,7 +333,8 @@ def test_a_report_that_cannot_be_written_is_said_and_does_not_undo_the_run(
 
 def test_a_run_that_fails_ends_with_1_and_a_line(tmp_path: Path, events: Path) -> None:
     write_connectors(tmp_path, [hook("hook", url="http://127.0.0.1:9/")])
-    (tmp_path / "blocked").write_text("a file where the folder of the hold should be")
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "queue").write_text("a file where the folder of the queue should be")
     places = ("--hold", "blocked", "--dead_letters", "dead")
     ended = currents(tmp_path, "run", *GIVEN, *places, "--input", events.name)
     assert ended.returncode == 1

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.showing import pretty
 from schemas.catalogue import event_types
 from sinks import sink_kinds
-from tests.golden.cases import COMMAND, FOLDER, Case, orphans, outcome_of, pretty, stored_cases
+from tests.golden.cases import COMMAND, FOLDER, Case, orphans, outcome_of, stored_cases
 from tests.golden.rewriting import EVERY_TYPE, missing_types, rewrite
 
 CASES = stored_cases()
