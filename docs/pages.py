@@ -29,7 +29,8 @@ _WITH_NAMES = {"segment", "mparticle"}
 _ANSWERS = {
     "200, 202, 204": Answer(status=200),
     "301, 302 (never followed)": Answer(status=302),
-    "400, 422, other 4xx": Answer(status=400),
+    "400": Answer(status=400),
+    "422, other 4xx": Answer(status=422),
     "401, 403, 407": Answer(status=401),
     "404": Answer(status=404),
     "408, 425, 429": Answer(status=429),
@@ -46,8 +47,8 @@ _WRITES = {
 }
 _VERDICTS = {
     Verdict.DELIVERED: "delivered",
-    Verdict.RETRY: "tried again up to twice within 2 s, then held; `Retry-After` is honoured",
-    Verdict.SUSPEND: "held; the lane is suspended at once and probed",
+    Verdict.RETRY: "tried again up to twice within 2 s, then held",
+    Verdict.SUSPEND: "held; the lane is suspended at once, and tried again with its oldest events",
     Verdict.TOO_LARGE: "split in two and sent again; a single event is buried as `too_large`",
     Verdict.REJECTED: "halved until the bad event is found; it is buried as `rejected` if another "
     "event of its batch was accepted, else all are held",
@@ -129,7 +130,9 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 def _types(sink: type[Sink[Any]]) -> Iterator[str]:
     known = sorted(event_types().values(), key=lambda found: found.name)
     if sink.kind not in _WITH_NAMES:
-        yield f"All {len(known)} types of version {CURRENTS_VERSION}, and unknown ones."
+        current = sum(not found.retired for found in known)
+        yield f"All {current} types of version {CURRENTS_VERSION}, the {len(known) - current} retired"
+        yield "ones, and types that the catalogue does not know."
         if sink.needs_external_user_id:
             yield _WITHOUT_USER
         return
@@ -196,7 +199,11 @@ def _answers(sink: type[Sink[Any]]) -> Iterator[str]:
     secrets = dict.fromkeys(secret_references(example.settings), "https://example.com")
     has_probe = example.probe("", secrets) is not None
     yield from _table(
-        ["answer", "what becomes of the events", *(["as the answer to a probe"] * has_probe)],
+        [
+            "answer",
+            "what becomes of the events",
+            *(["what `check --probe` says of it"] * has_probe),
+        ],
         [
             [
                 said,
@@ -206,6 +213,9 @@ def _answers(sink: type[Sink[Any]]) -> Iterator[str]:
             for said, answer in answers.items()
         ],
     )
+    if sink.kind != "avro_files":
+        yield ""
+        yield "`Retry-After` is honoured, in seconds and as a date."
     if not sink.proves_delivery:
         yield ""
         yield "2xx is **no proof** that the partner kept the events; reports say so"

@@ -19,10 +19,14 @@ def _lines(forecast: Forecast) -> Iterator[str]:
     for connector, counts in sorted(tally.connectors.items()):
         yield f"{connector}: {forecast.to_send[connector]} of {counts.offered} would be sent"
         yield from _rows(counts.filtered)
-        ages = {advice: n for (name, advice), n in forecast.too_old.items() if name == connector}
-        yield from _rows(Counter(ages))
+        yield from _rows(_of(connector, forecast.unpackable))
+        yield from _rows(_of(connector, forecast.too_old))
     for problem in forecast.unread:
         yield f"not read to its end: {problem}"
+
+
+def _of(connector: str, counts: Counter[tuple[str, str]]) -> Counter[str]:
+    return Counter({why: count for (name, why), count in counts.items() if name == connector})
 
 
 def _rows(counts: Counter[str]) -> Iterator[str]:

@@ -24,7 +24,12 @@ import msgspec
 from fastavro.read import LOGICAL_READERS, SchemaResolutionError
 from fastavro.schema import SchemaParseException
 
-from schemas.catalogue import canonical_event_type, event_types
+from schemas.catalogue import (
+    VARIATION,
+    VARIATION_OF_BANNERS,
+    canonical_event_type,
+    event_types,
+)
 from schemas.dead_letter import AVRO_SCHEMA as DEAD_LETTER
 from sinks.avro_files import MAX_NAME_CHARS
 from sinks.avro_record import fields_of
@@ -249,7 +254,7 @@ def _to_event_of(schema: Any, path: str) -> _ToEvent:
     if _last_word(schema["name"]) == DEAD_LETTER["name"]:
         raise NotArchived("it holds dead letters, which `currents replay` sends again")
     names = [field["name"] for field in schema["fields"]]
-    if _ANY_TYPE.issubset(names):
+    if set(names) == _ANY_TYPE:
         return functools.partial(_original, path, schema["name"], names)
     return functools.partial(_event, event_type_of(path, schema["name"]), names)
 
@@ -259,7 +264,7 @@ def _original(
 ) -> bytes:
     """The event as it came."""
     text = record["event"]
-    if isinstance(text, str):
+    if isinstance(text, str) and text.startswith("{"):
         return text.encode()
     return _event(event_type_of(path, record_name), names, record)
 
@@ -293,11 +298,14 @@ def _user_fields() -> frozenset[str]:
 
 
 def _rename_properties(event_type: str, properties: dict[str, Any]) -> None:
-    """Make storage's `properties`, a JSON text, the object that stands there over HTTP.
+    """Call fields what they are called over HTTP, and make `properties`, a JSON text, an object.
 
     It is `custom_properties` of a custom event and `purchase_properties` of a purchase (Braze,
     events' glossary).
     """
+    known = event_types().get(canonical_event_type(event_type))
+    if known and VARIATION in properties and VARIATION_OF_BANNERS in known.http_properties:
+        properties[VARIATION_OF_BANNERS] = properties.pop(VARIATION)
     over_http = _object_over_http(event_type)
     if over_http and "properties" in properties:
         properties[over_http] = _spliced(properties.pop("properties"))

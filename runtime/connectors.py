@@ -216,9 +216,11 @@ class _YamlLoader(yaml.CSafeLoader):
 def _entry_of(raw: Any, number: int, policy: AddressPolicy) -> ConnectorEntry:
     kinds = sink_kinds()
     name = str(raw.get("name") or "") if isinstance(raw, dict) else ""
-    who = name or f"number {number}"
+    who = name if name and name.isprintable() else f"number {number}"
     if not isinstance(raw, dict):
         raise ConfigError([Problem(who, "", f"expected settings, found {type(raw).__name__}")])
+    if not _is_text(raw):
+        raise ConfigError([Problem(who, "", r"holds half a character (\ud800 to \udfff)")])
     sink_type = kinds.get(str(raw.get("kind")))
     if sink_type is None:
         found = f"found {raw['kind']!r}" if "kind" in raw else "is missing"
@@ -238,6 +240,15 @@ def _entry_of(raw: Any, number: int, policy: AddressPolicy) -> ConnectorEntry:
     return ConnectorEntry(settings, sink, tuple(dict.fromkeys(secret_references(settings))))
 
 
+def _is_text(raw: Mapping[Any, Any]) -> bool:
+    """Whether all that it says can be written: JSON and YAML can name halves of characters."""
+    try:
+        json.dumps(raw, ensure_ascii=False, skipkeys=True, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _limit_problems(settings: Connector, sink: Sink[Any]) -> Iterator[Problem]:
     if settings.name.endswith("\n"):  # which the end of a pattern lets through
         yield Problem(settings.name, "name", "ends with a line break")
@@ -251,8 +262,8 @@ def _limit_problems(settings: Connector, sink: Sink[Any]) -> Iterator[Problem]:
     if settings.rate_limit is not None and sink.rate_unit is None:
         yield Problem(settings.name, "rate_limit", f"{settings.kind} has no rate to limit")
     removed = settings.redact.remove if settings.redact else ()
-    if sink.needs_external_user_id and "external_user_id" in removed:
-        text = "'external_user_id' would be the same for all users; allowed: to hash it"
+    for name in sorted(sink.tells_users_by.intersection(removed)):
+        text = f"{name!r} would be the same for all users; allowed: to hash it"
         yield Problem(settings.name, "redact.remove", text)
     for name, longest in (("timeout", MAX_TIMEOUT_SECONDS), ("batch_window", MAX_WINDOW_SECONDS)):
         seconds = getattr(settings, name)

@@ -1,5 +1,6 @@
 """What a run over files would send and leave out, found without sending anything."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from runtime.keeping import Letters
 from runtime.ledger import Tally
 from runtime.receipts import Receipts
 from runtime.routing import Router
+from runtime.showing import placeholders
 from schemas.batch import Batch
 from schemas.event import decode_header
 from schemas.lane import Lane
@@ -19,14 +21,16 @@ from schemas.pull import Pull
 
 @dataclass
 class Forecast:
-    """What would become of the events of some files, as far as their partners do not decide."""
+    """What would become of the events of some files, as far as partners do not decide it."""
 
     tally: Tally = field(default_factory=Tally)
     """What was received, is invalid, and is offered to and filtered by each connector."""
     to_send: Counter[str] = field(default_factory=Counter)
     """Events by connector."""
+    unpackable: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Events by connector and why they would become dead letters when they are packed."""
     too_old: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Those among them whose partner says something of their age, by connector and what it says."""
+    """Those to be sent whose partner says something of their age, by connector and what it says."""
     unread: list[str] = field(default_factory=list)
     """What could not be read, in words."""
 
@@ -59,12 +63,16 @@ def _count(
     forecast: Forecast, config: Config, found: tuple[str, Batch], now_seconds: float
 ) -> None:
     key, batch = found
-    connector = Lane.of(key).connector
-    sink = config.connectors[connector].sink
-    forecast.to_send[connector] += batch.count
+    lane = Lane.of(key)
+    connector, entry = lane.connector, config.connectors[lane.connector]
+    sink = entry.sink
+    packed = sink.pack(batch.events, lane.part, placeholders(entry.references))
+    for unpackable in packed.unpackable:
+        forecast.unpackable[connector, unpackable.reason] += 1
+    forecast.to_send[connector] += batch.count - len(packed.unpackable)
     if not sink.age_limits:
         return
-    for event in batch.events:
+    for event in itertools.chain.from_iterable(request.events for request in packed.requests):
         advice = sink.age_advice(now_seconds - decode_header(event).time)
         if advice:
             forecast.too_old[connector, advice] += 1

@@ -79,6 +79,10 @@ def event_types() -> Mapping[str, EventType]:
     }
 
 
+VARIATION = "canvas_step_message_variation_id"
+VARIATION_OF_BANNERS = "canvas_step_message_variation_api_id"
+"""What banner events call it over HTTP (read from the platform's samples); storage has one name."""
+
 _MISSPELT_PREFIX = "users.message."
 
 

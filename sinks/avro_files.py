@@ -23,6 +23,7 @@ MAX_NAME_CHARS = 120
 
 _STORAGES = {"gs": "GCS", "s3": "S3", "az": "AzureBlob"}
 _PATH = re.compile(r"(?:gs|s3|az)://[^/]+.*|(?!.*://).+", re.DOTALL)
+_HOUR = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{2}")
 _LINES = Envelope(prefix=b"", suffix=b"", separator=b"")
 
 PathWord = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,63}$")]
@@ -89,6 +90,10 @@ class AvroFilesSink(Sink[AvroFilesConnector]):
 
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
         return f"{event_type}/{hour}"
+
+    def has_part(self, part: str) -> bool:
+        event_type, _, hour = part.rpartition("/")
+        return bool(event_type) and _HOUR.fullmatch(hour) is not None
 
     def hold_part(self, part: str) -> str:  # noqa: ARG002
         """All that is held of a connector is one queue: types and hours would make thousands."""

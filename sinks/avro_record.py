@@ -14,7 +14,7 @@ from typing import Any, cast
 import fastavro
 import msgspec
 
-from schemas.catalogue import StorageField, event_types
+from schemas.catalogue import VARIATION, VARIATION_OF_BANNERS, StorageField, event_types
 
 Record = dict[str, Any]
 
@@ -122,6 +122,8 @@ def _flat(event: _Event) -> dict[str, msgspec.Raw]:
     values = dict(event.properties or {})
     for spelling in _PROPERTIES_OVER_HTTP & values.keys():
         values["properties"] = values[spelling]
+    if VARIATION_OF_BANNERS in values:
+        values.setdefault(VARIATION, values[VARIATION_OF_BANNERS])
     user = event.user or {}
     values.update({name: user[name] for name in _USER_FIELDS & user.keys()})
     return {**values, "id": event.id, "time": event.time}

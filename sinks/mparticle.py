@@ -86,7 +86,7 @@ class MParticleConnector(Connector, frozen=True, kw_only=True):
     OpenAPI description does."""
 
     historical: bool = False
-    """Whether events that were over 72 hours old when they were read go to
+    """Whether events that were 72 hours old at the beginning of the hour in which they were read go to
     `/bulkevents/historical`, from where mParticle forwards nothing to event and warehouse outputs
     ("HTTP API"). For a backfill; `--historical` sets it for a run."""
 
@@ -117,6 +117,7 @@ class MParticleSink(Sink[MParticleConnector]):
     kind = "mparticle"
     settings_type = MParticleConnector
     needs_external_user_id = True
+    tells_users_by = frozenset({"external_user_id"})
     proves_delivery = False
     limits = Limits(
         max_events=100,
@@ -164,6 +165,10 @@ class MParticleSink(Sink[MParticleConnector]):
             AgeLimit(30, "over 30 days old, which mParticle advises against (see --historical)"),
             AgeLimit(3, "over 72 hours old, for which mParticle has a path (see --historical)"),
         )
+
+    def has_part(self, part: str) -> bool:
+        """Whether the feed is configured; both of its paths go with it."""
+        return _feed_of(part) in self.settings.feeds
 
     def hold_part(self, part: str) -> str:
         """The feed alone, for a key that is refused is refused at both paths."""

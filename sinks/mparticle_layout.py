@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from schemas.catalogue import VARIATION, VARIATION_OF_BANNERS
 from sinks.fields import NULL, Fields, Unencodable, User, Values, is_text, take_text
 
 MAX_ATTRIBUTES = 100
@@ -169,10 +170,11 @@ _PLATFORMS = {
     b'"tvos"': "tvOS",
     b'"roku"': "roku",
 }
+_OF_MICROSOFT = "microsoft_advertising_id"
 _AD_IDS = {
     b'"ios_idfa"': "ios_advertising_id",
     b'"google_ad_id"': "android_advertising_id",
-    b'"windows_ad_id"': "microsoft_advertising_id",
+    b'"windows_ad_id"': _OF_MICROSOFT,
     b'"roku_ad_id"': "roku_advertising_id",
 }
 _LIMITS_AD_TRACKING = {b"true": False, b"false": True}
@@ -182,10 +184,13 @@ _UUID = re.compile(rb'"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"')
 
 
 def _take_ad_id(values: Values) -> dict[str, Raw]:
-    if not _is_uuid(values.get("ad_id", NULL)):
+    """Under the name of its type; all but Microsoft's have to be UUIDs there."""
+    ad_id = values.get("ad_id", NULL)
+    name = _AD_IDS.get(bytes(values.get("ad_id_type", NULL)))
+    if name is None or not (_is_uuid(ad_id) or (name == _OF_MICROSOFT and is_text(ad_id))):
         return {}
-    name = _take_mapped(values, "ad_id_type", _AD_IDS)
-    return {} if name is None else {name: values.pop("ad_id")}
+    del values["ad_id"], values["ad_id_type"]
+    return {name: ad_id}
 
 
 def _take_mapped(values: Values, name: str, mapping: Mapping[bytes, Any]) -> Any:
@@ -202,11 +207,13 @@ def _is_uuid(value: Raw) -> bool:
 
 _DROPPED = (
     "os_version",
-    "canvas_step_message_variation_id",
+    VARIATION,
+    VARIATION_OF_BANNERS,
     "suspected_bot_click_reason",
     "media_urls",
 )
 _DROPPED_OF_TYPE = {
+    "users.behaviors.subscriptiongroup.StateChange": ("phone_number",),
     "users.campaigns.Conversion": ("app_id",),
     "users.campaigns.EnrollInControl": ("app_id",),
     "users.canvas.Conversion": ("app_id",),

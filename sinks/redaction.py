@@ -5,6 +5,7 @@ reject a missing or empty field, and that of a hashed one its SHA-256 (Braze, "S
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 
@@ -32,7 +33,9 @@ class Redactor:
         """The event, or the very same object where nothing in it is to be redacted.
 
         A null stays a null; a number, an array or an object becomes a text like the rest. JSON text
-        within a text (`message_extras`) is looked into as well. All else keeps its spelling.
+        within a text (`message_extras`) is looked into as well; one that names a field and cannot be
+        read is removed whole. Of a key that stands twice in an object the last is kept. All else
+        keeps its spelling.
 
         Raises:
             Unencodable: it is nested too deeply to be looked through.
@@ -75,7 +78,7 @@ class _Replacer:
             return self._object(value)
         if value.startswith(b"["):
             return self._array(value)
-        if value.startswith(b'"') and (b"{" in value or b"\\u" in value):
+        if value.startswith(b'"') and (b"\\" in value or b"{" in value):
             return self._text(value)
         return None
 
@@ -86,7 +89,9 @@ class _Replacer:
             for name, member in members.items()
             if (replaced := self._member(name, bytes(member))) is not None
         }
-        return msgspec.json.encode(members | changed) if changed else None
+        if not changed and not _repeats_a_key(value, members):
+            return None
+        return msgspec.json.encode(members | changed)
 
     def _member(self, name: str, value: bytes) -> bytes | None:
         if value == bytes(NULL):
@@ -103,15 +108,32 @@ class _Replacer:
         return b"[" + b",".join(kept) + b"]"
 
     def _text(self, value: bytes) -> bytes | None:
-        """A text that may hold JSON."""
-        text = msgspec.json.decode(value, type=str).strip().encode()
-        if not text.startswith((b"{", b"[")):
-            return None
+        """A text that may hold JSON; one that names a field and cannot be read is removed whole."""
+        text = value
         try:
+            text = msgspec.json.decode(value, type=str).strip("\ufeff \t\r\n").encode()
+            if not text.startswith((b"{", b"[", b'"')):
+                return None
             replaced = self._value(text)
+            if replaced is None:
+                msgspec.json.decode(text, type=Raw)  # all of it is JSON
+                return None
         except msgspec.DecodeError:
-            return None  # it only looked like JSON
-        return None if replaced is None else msgspec.json.encode(replaced.decode())
+            return bytes(REDACTED) if self._may_name_a_field(text) else None
+        return msgspec.json.encode(replaced.decode())
+
+    def _may_name_a_field(self, text: bytes) -> bool:
+        return b"\\u" in text or any(name in text for name in self._names)
+
+
+def _repeats_a_key(value: bytes, members: Mapping[str, Raw]) -> bool:
+    """Whether an object says something twice, of which only the last was looked at."""
+    kept = msgspec.json.format(msgspec.json.encode(members), indent=-1)
+    if len(kept) == len(msgspec.json.format(value, indent=-1)):
+        return False
+    # Fewer bytes: a key less, or one that was spelled with escapes.
+    count = json.loads(value, object_pairs_hook=len, parse_int=str, parse_float=str)
+    return count != len(members)
 
 
 _ROUTED = frozenset({"app_group_id", "app_id", "platform"})

@@ -38,6 +38,7 @@ class RudderStackSink(Sink[RudderStackConnector]):
     kind = "rudderstack"
     settings_type = RudderStackConnector
     needs_external_user_id = True
+    tells_users_by = frozenset({"external_user_id", "user_id"})
     proves_delivery = False
     limits = Limits(
         max_events=100,

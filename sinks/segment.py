@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from schemas.catalogue import canonical_event_type, event_types
+from schemas.catalogue import (
+    VARIATION,
+    VARIATION_OF_BANNERS,
+    canonical_event_type,
+    event_types,
+)
 from schemas.connector import Connector
 from schemas.event import is_set
 from schemas.secret import SecretRef, Secrets
@@ -70,6 +75,7 @@ class SegmentSink(Sink[SegmentConnector]):
     kind = "segment"
     settings_type = SegmentConnector
     needs_external_user_id = True
+    tells_users_by = frozenset({"external_user_id"})
     proves_delivery = False
     limits = Limits(
         max_events=2_500,
@@ -194,7 +200,7 @@ _PHONE_IS_THE_USERS = frozenset(
 )
 """Of other types `user_phone_number` stays a property."""
 
-_DROPPED = ("os_version", "canvas_step_message_variation_id")
+_DROPPED = ("os_version", VARIATION, VARIATION_OF_BANNERS)
 _DROPPED_OF_TYPE = {
     "users.behaviors.subscriptiongroup.StateChange": ("phone_number",),
     "users.messages.banner.Abort": ("platform",),

@@ -164,6 +164,8 @@ class Sink(ABC, Generic[SettingsT]):
     limits: ClassVar[Limits]
     needs_external_user_id: ClassVar[bool]
     """Whether the partner gets no events of users without one, where its settings say nothing else."""
+    tells_users_by: ClassVar[frozenset[str]] = frozenset()
+    """User fields by which the partner tells users apart: they can be hashed, but not removed."""
     proves_delivery: ClassVar[bool]
     """Whether a DELIVERED answer proves that the partner kept the events."""
     rate_unit: ClassVar[str | None] = "requests"
@@ -237,6 +239,14 @@ class Sink(ABC, Generic[SettingsT]):
             hour: the UTC hour of publishing, `YYYY-MM-DD-HH`.
         """
         return ""
+
+    def has_part(self, part: str) -> bool:
+        """Whether a part of a lane is one of this connector's, as it is configured now.
+
+        What is held outlives the settings: the connector may be of another kind by now, and then
+        its sink can make nothing of what `place` of the earlier kind has returned.
+        """
+        return not part
 
     def hold_part(self, part: str) -> str:
         """The part of a lane that keeps a queue of its own in the hold; what follows `place`."""

@@ -53,6 +53,7 @@ class TreasureDataSink(Sink[TreasureDataConnector]):
     kind = "treasure_data"
     settings_type = TreasureDataConnector
     needs_external_user_id = True
+    tells_users_by = frozenset({"external_user_id"})
     proves_delivery = False
     limits = Limits(
         max_events=100,

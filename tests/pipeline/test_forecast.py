@@ -28,6 +28,10 @@ def folder(tmp_path: Path) -> Path:
     ages = [0, 2 * DAY, 4 * DAY, 29 * DAY, 31 * DAY]
     events = [sample_event(EMAIL, seed=n, time=now - age) for n, age in enumerate(ages)]
     events += [sample_event("users.behaviors.CustomEvent", time=now)]
+    events += [
+        sample_event(EMAIL, seed=n, properties={f"p{k}": "x" * 4_000 for k in range(40)})
+        for n in range(2)
+    ]
     lines = [json.dumps(event) for event in events]
     (tmp_path / "events.ndjson").write_text("\n".join([*lines, "no event"]))
     return tmp_path
@@ -53,13 +57,14 @@ OLD = [
 
 def told(*ages: str) -> list[str]:
     return [
-        "7 messages, of which 1 are no events",
+        "9 messages, of which 1 are no events",
         "        1  invalid_json",
-        "mobile: 5 of 6 would be sent",
+        "mobile: 5 of 8 would be sent",
         "        1  unsupported",
+        "        2  too_large",
         *sorted(ages, key=lambda line: line.split("  ")[-1]),
-        "off: 0 of 6 would be sent",
-        "        6  disabled",
+        "off: 0 of 8 would be sent",
+        "        8  disabled",
     ]
 
 

@@ -64,6 +64,28 @@ def refusal_of(*connectors: Any) -> str:
     return str(problem)
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), "9" * 400 + " s", "1e400"])
+@pytest.mark.parametrize("setting", ["timeout", "batch_window", "max_event_age"])
+def test_a_length_of_time_that_no_float_can_hold_is_refused(setting: str, value: Any) -> None:
+    said = refusal_of(hook("a", **{setting: value}))
+    assert said.startswith(f"connector 'a': {setting}: a length of time is 10, '10 s'")
+    assert len(said) < 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"contact": "\ud800"}, {"enabled": "\udfff"}, {"events": ["\ud800"]}, {"\ud800": 1}],
+)
+def test_half_a_character_is_refused_wherever_it_stands(changes: Mapping[str, Any]) -> None:
+    said = refusal_of({**hook("a"), **changes})
+    assert said == r"connector 'a': holds half a character (\ud800 to \udfff)"
+
+
+def test_half_a_character_in_a_name_is_refused_and_not_repeated() -> None:
+    said = refusal_of({**hook("a"), "name": "a\ud800"})
+    assert said == r"connector 'number 1': holds half a character (\ud800 to \udfff)"
+
+
 def refusal_of_file(content: bytes) -> str:
     with pytest.raises(ConfigError) as caught:
         parse_config(content, PUBLIC_ONLY)
@@ -171,6 +193,18 @@ REFUSALS: dict[str, tuple[Any, str]] = {
     "removing and hashing": (
         hook("a", redact={"remove": ["x"], "hash": ["x"]}),
         "connector 'a': redact: 'x' is to be removed and hashed; one of the two is possible",
+    ),
+    "one anonymous user of all": (
+        {
+            "name": "a",
+            "kind": "rudderstack",
+            "url": "env:RS_URL",
+            "redact": {"remove": ["user_id"]},
+        },
+        (
+            "connector 'a': redact.remove: 'user_id' would be the same for all users; "
+            "allowed: to hash it"
+        ),
     ),
     "one user of all": (
         segment("a", redact={"remove": ["external_user_id"]}),

@@ -235,6 +235,25 @@ def test_what_is_held_is_one_queue() -> None:
     assert sink_of().hold_part(f"{OPEN}/{HOUR}") == ""
 
 
+@pytest.mark.parametrize(
+    ("part", "known"),
+    [
+        (f"{OPEN}/{HOUR}", True),
+        (f"a/b/{HOUR}", True),
+        ("", False),
+        (HOUR, False),
+        (f"/{HOUR}", False),
+        (f"{OPEN}/", False),
+        (f"{OPEN}/{HOUR}\n", False),
+        ("ios/historical", False),
+    ],
+)
+def test_a_part_without_a_type_or_an_hour_is_of_another_kind_of_connector(
+    part: str, known: bool
+) -> None:
+    assert sink_of().has_part(part) is known
+
+
 def test_an_event_type_with_slashes_keeps_its_hour() -> None:
     assert f"/event_type=a%2Fb/date={HOUR}/" in one_file([event_of("a/b")], "a/b").path
 
@@ -516,3 +535,13 @@ def test_files_are_compressed_as_is_set(codec: str, written: str) -> None:
     file = one_file([event], "users.behaviors.Purchase", codec=codec)
     assert fastavro.reader(io.BytesIO(file.body)).metadata["avro.codec"] == written
     assert len(read(file)) == 1
+
+
+def test_the_variation_of_a_banner_has_another_name_over_http() -> None:
+    banner = "users.messages.banner.Impression"
+    over_http = written(banner, canvas_step_message_variation_api_id="v-1")
+    assert over_http["canvas_step_message_variation_id"] == "v-1"
+    assert (
+        written(banner, canvas_step_message_variation_id="v-2")["canvas_step_message_variation_id"]
+        == "v-2"
+    )

@@ -178,10 +178,20 @@ def test_the_sink_says_what_it_is(kind: str) -> None:
     assert sink_type.__doc__
     assert isinstance(sink_type.needs_external_user_id, bool)
     assert isinstance(sink_type.proves_delivery, bool)
+    assert sink_type.needs_external_user_id == ("external_user_id" in sink_type.tells_users_by)
     limits = sink_type.limits
     assert limits.max_events >= 1
     assert 1 <= limits.max_request_bytes <= limits.most_request_bytes
     assert limits.batch_window_seconds > 0
+
+
+@every_kind
+def test_every_part_of_a_lane_that_a_sink_gives_is_known_to_be_its_own(kind: str) -> None:
+    """What is held in another part is never sent."""
+    sink = partner_of(kind).sink()
+    parts = list(lanes_of(sink, SAMPLES))
+    assert parts
+    assert [part for part in parts if not sink.has_part(part)] == []
 
 
 @every_kind

@@ -238,6 +238,23 @@ def test_events_of_a_feed_without_credentials_are_filtered() -> None:
     assert place(sample_event(EMAIL), **only_ios) is Filtered.FEED_NOT_CONFIGURED
 
 
+@pytest.mark.parametrize(
+    ("part", "known"),
+    [
+        ("ios", True),
+        ("ios/historical", True),
+        ("web", False),
+        ("web/historical", False),
+        ("/historical", False),
+        ("", False),
+        (f"{PUSH}/{HOUR}", False),
+    ],
+)
+def test_a_part_of_no_configured_feed_is_not_its_own(part: str, known: bool) -> None:
+    only_ios = {"feeds": {"ios": EXAMPLE["feeds"]["ios"]}, "app_feeds": {}, "platform_feeds": {}}
+    assert sink_of(**only_ios).has_part(part) is known
+
+
 @pytest.mark.parametrize("event_type", NAMELESS)
 def test_a_type_without_a_name_is_unsupported(event_type: str) -> None:
     assert not sink_of().supports(event_type)
@@ -772,3 +789,32 @@ def test_what_is_old_is_advised_against_but_in_a_backfill(days: float, said: str
     assert (said in advice) if said and advice else advice is said
     assert sink_of(historical=True).age_advice(days * 86_400) is None
     assert sink_of(historical=True).rate_parts == 2 * sink_of().rate_parts
+
+
+HEX = UUID.replace("-", "")
+
+
+@pytest.mark.parametrize(
+    ("ad_id_type", "ad_id", "name"),
+    [
+        ("windows_ad_id", HEX, "microsoft_advertising_id"),
+        ("windows_ad_id", UUID, "microsoft_advertising_id"),
+        ("ios_idfa", UUID, "ios_advertising_id"),
+        ("ios_idfa", HEX, None),
+        ("another", UUID, None),
+    ],
+)
+def test_an_advertising_id_goes_by_its_type(ad_id_type: str, ad_id: str, name: str | None) -> None:
+    event = sample_event(PUSH, properties={"ad_id": ad_id, "ad_id_type": ad_id_type})
+    batch = batch_of(event)
+    attributes = batch["events"][0]["data"]["custom_attributes"]
+    found = {key: value for key, value in batch["device_info"].items() if "advertising" in key}
+    assert found == ({name: ad_id} if name else {})
+    assert {"ad_id", "ad_id_type"} <= attributes.keys() or name is not None
+    assert not (name and {"ad_id", "ad_id_type"} & attributes.keys())
+
+
+def test_the_number_of_a_subscription_is_no_attribute() -> None:
+    event = sample_event("users.behaviors.subscriptiongroup.StateChange")
+    event["properties"]["phone_number"] = "+1"
+    assert "phone_number" not in attributes_of(event)

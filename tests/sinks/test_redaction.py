@@ -74,13 +74,23 @@ def test_fields_are_found_wherever_they_stand() -> None:
         rb'{"properties":{"x":"\u007b\"email\":\"secret\"}"}}',
         b'{"properties":{"email":"first secret","email":"secret"}}',
         b'{"properties":{"email":{"email":"secret"}}}',
+        b'{"properties":{"email":"secret","email":null}}',
+        b'{"properties":{"email":"secret","email":"x"},"properties":{"email":"x"}}',
+        b'{"properties":{"a":{"email":"secret"},"a":1,"email":"x"}}',
+        b'{"properties":{"x":"{\\"email\\":\\"secret\\",\\"half\\":\\"\\\\ud83d\\"}"}}',
+        b'{"properties":{"x":"{\\"email\\":\\"secret\\n\\"}"}}',
+        b'{"properties":{"x":"{\\"email\\":\\"secret\\",}"}}',
+        b'{"properties":{"x":"{\\"email\\":\\"secret\\",\\"n\\":NaN}"}}',
+        b'{"properties":{"x":"\\ufeff{\\"email\\":\\"secret\\"}"}}',
+        b'{"properties":{"x":"{} {\\"email\\":\\"secret\\"}"}}',
+        b'{"properties":{"x":"\\"{\\\\\\"email\\\\\\":\\\\\\"secret\\\\\\"}\\""}}',
         b'{"properties":[{"email":"secret"}]}',
     ],
 )
 def test_no_spelling_hides_a_field(event: bytes) -> None:
     found = Redactor(Redact(remove=["email"])).redact(event)
     assert b"secret" not in found
-    assert b"[REDACTED]" in found
+    json.loads(found)
 
 
 def test_a_null_stays_a_null() -> None:
@@ -144,8 +154,7 @@ def values_of(value: Any, name: str) -> list[Any]:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return []
-        if not isinstance(value, (dict, list)):
-            return []
+        return values_of(value, name) if isinstance(value, (dict, list, str)) else []
     if isinstance(value, list):
         return [found for item in value for found in values_of(item, name)]
     if not isinstance(value, Mapping):
