@@ -1,5 +1,6 @@
 """The command line: `currents run`, `status`, `replay`, `check` and `schema`."""
 
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -14,6 +15,7 @@ import click
 from pipeline.explain import explanation_lines
 from pipeline.forecast import tell_forecast
 from pipeline.options import RunOptions
+from pipeline.probe import probe_line, tested_lines
 from pipeline.replay import Order, replay_letters
 from pipeline.run import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError
 from pipeline.run import run as run_pipeline
@@ -23,6 +25,7 @@ from runtime.clock import now_ms
 from runtime.connectors import (
     Config,
     ConfigError,
+    ConnectorEntry,
     connectors_schema,
     read_config,
     segment_overlaps,
@@ -31,7 +34,9 @@ from runtime.connectors import (
 from runtime.explaining import explain as explain_event
 from runtime.files import NoSuchInput, expand_patterns
 from runtime.forecast import make_forecast
+from runtime.probing import Probed, Prober
 from runtime.replay import Wanted
+from runtime.secrets import SecretError
 from runtime.showing import pretty
 from schemas.connector import Seconds
 from schemas.limits import MAX_EVENT_BYTES
@@ -185,20 +190,82 @@ def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
     "--input", "patterns", multiple=True, metavar="GLOB", help="count what would go where"
 )
 @click.option("--historical", is_flag=True, help="as given to the run that would read the input")
+@click.option("--probe", "probes", is_flag=True, help="try every connector without an event")
+@click.option("--json", "as_json", is_flag=True, help="for programs: what the probes have shown")
 def check(
     connectors: str,
     allow_network: tuple[str, ...],
     allow_local_partners: bool,
     patterns: tuple[str, ...],
     historical: bool,
+    probes: bool,
+    as_json: bool,
 ) -> None:
-    """Validate a connectors file; exit 2 where something is wrong with it."""
-    config = _valid_config(connectors, AddressPolicy(allow_network, allow_local_partners))
+    """Validate a connectors file; exit 2 where something is wrong with it.
+
+    With --probe, secrets are read and each partner gets a request that does no harm; exit 1 where one
+    of them refuses it or does not answer.
+    """
+    policy = AddressPolicy(allow_network, allow_local_partners)
+    config = _valid_config(connectors, policy)
     for warning in segment_overlaps(config):
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{len(config.connectors)} connectors, version {config.version}: all valid")
+    click.echo(
+        f"{len(config.connectors)} connectors, version {config.version}: all valid", err=as_json
+    )
+    if probes:
+        code = _probe(config, policy, as_json)
+        if code or not patterns:
+            sys.exit(code)
     if patterns:
         sys.exit(_foretell(with_historical(config) if historical else config, patterns))
+
+
+def _probe(config: Config, policy: AddressPolicy, as_json: bool) -> int:
+    found: list[Probed] = []
+    with contextlib.closing(Prober(policy)) as prober:
+        for probed in prober.probe(config):
+            found.append(probed)
+            if not as_json:
+                click.echo(probe_line(probed))
+    if as_json:
+        click.echo(pretty({"probes": found}))
+    failed = any(probed.result in ("refused", "no_answer") for probed in found)
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+@main.command("send-test")
+@click.argument("connectors")
+@click.option("--connector", required=True, metavar="N", help="the connector that gets the events")
+@click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
+@click.option("--allow_local_partners", is_flag=True)
+def send_test(
+    connectors: str, connector: str, allow_network: tuple[str, ...], allow_local_partners: bool
+) -> None:
+    """Send an event of each type that a connector takes, marked as a test.
+
+    They are real requests with placeholder values, of the user `currents-test` and with the property
+    `currents_test`; avro_files writes real files. Exit 1 where one was refused.
+    """
+    policy = AddressPolicy(allow_network, allow_local_partners)
+    config = _valid_config(connectors, policy)
+    entry = _entry_of(config, connector)
+    with contextlib.closing(Prober(policy)) as prober:
+        try:
+            tested = prober.send_test(config, connector)
+        except SecretError as error:
+            click.echo(str(error), err=True)
+            sys.exit(EXIT_USAGE)
+    for line in tested_lines(tested, entry.sink.proves_delivery):
+        click.echo(line)
+    sys.exit(EXIT_FAILED if tested.refused else EXIT_DONE)
+
+
+def _entry_of(config: Config, connector: str) -> ConnectorEntry:
+    if connector not in config.connectors:
+        known = ", ".join(config.connectors) or "none"
+        raise click.UsageError(f"there is no connector {connector!r}; there are: {known}")
+    return config.connectors[connector]
 
 
 def _valid_config(connectors: str, policy: AddressPolicy) -> Config:
@@ -245,9 +312,7 @@ def explain(
     Nothing is sent, and no secret is read: in the request each is its reference.
     """
     config = _valid_config(connectors, AddressPolicy(allow_network, allow_local_partners))
-    if connector not in config.connectors:
-        known = ", ".join(config.connectors) or "none"
-        raise click.UsageError(f"there is no connector {connector!r}; there are: {known}")
+    _entry_of(config, connector)
     try:
         with click.open_file(event, "rb") as file:
             message = file.read()

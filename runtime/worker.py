@@ -23,10 +23,10 @@ from runtime.pool import LanePool
 from runtime.receipts import Receipts
 from runtime.routing import Router
 from runtime.secrets import SecretStore
-from runtime.storage import StorageError, write_whole
+from runtime.sending import carry_out
 from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
-from sinks.sink import Answer, HttpRequest, Request
+from sinks.sink import Answer, Request
 
 POOL_THREADS = 64
 
@@ -130,13 +130,7 @@ class Worker:
         self.exchange.close()
 
     def _send(self, request: Request, timeout_seconds: float) -> Answer:
-        if isinstance(request, HttpRequest):
-            return self.exchange.send(request, timeout_seconds)
-        try:
-            write_whole(request.path, request.body, request.credentials)
-        except StorageError as error:
-            return Answer(error=error.fault, detail=error.detail)
-        return Answer(status=200)
+        return carry_out(self.exchange, request, timeout_seconds)
 
 
 _workers: dict[WorkerSettings, Worker] = {}

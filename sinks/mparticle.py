@@ -243,6 +243,10 @@ class MParticleSink(Sink[MParticleConnector]):
         headers = self._headers(part, secrets)
         return HttpRequest("POST", self._url(part, secrets), headers, _BATCHES.wrap([]))
 
+    @property
+    def probe_parts(self) -> Sequence[str]:
+        return list(self.settings.feeds)
+
     def what_probe_proves(self, answer: Answer) -> str:
         if self.judge_probe(answer) is Verdict.DELIVERED:  # a key that is not valid is answered 403
             return "the address answers and takes the feed's credentials"

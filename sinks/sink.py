@@ -310,6 +310,11 @@ class Sink(ABC, Generic[SettingsT]):
         """What the answer to a probe means for the lane; most partners answer it like a request."""
         return self.judge(answer)
 
+    @property
+    def probe_parts(self) -> Sequence[str]:
+        """The parts of the connector that have credentials of their own."""
+        return ("",)
+
     def what_probe_proves(self, answer: Answer) -> str:
         """Say in a sentence what the answer to a probe proves."""
         verdict = self.judge_probe(answer)
