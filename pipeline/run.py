@@ -294,7 +294,7 @@ def _held_in(worker: Worker, lanes: Sequence[str]) -> int:
 
 def _report(plan: Run, worker: Worker, started: float) -> Report:
     config = worker.config
-    report = make_report(worker.ledger.read(), config.current(), config.first, started, plan.runner)
+    report = make_report(worker.ledger.read(), config.current(), config.throughout, started, plan.runner)
     if plan.report:
         text = msgspec.json.format(msgspec.json.encode(report), indent=1)
         try:

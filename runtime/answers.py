@@ -1,52 +1,59 @@
 """Reading a partner's answer: when to come back, and what it said, fit to be shown."""
 
+import functools
+import html
+import json
 import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 
-import msgspec
-
+from runtime.exchange import MAX_ANSWER_BYTES
 from schemas.limits import MAX_DETAIL_CHARS
 from sinks.sink import Answer, HttpRequest, Request
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
+MOST_ASKED_SECONDS = 6 * 3_600.0
+"""A partner's own Retry-After is honoured up to this: some give the time of day in its place."""
 
-_LONGEST_SECONDS = 1e9
-"""Whoever asks for more asks for ever."""
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
+_KEY_CHARS = 6
+"""A part of a URL that is shorter is no key: `1` or `us` stands in many an answer."""
+_LONG_KEY_CHARS = 16
+"""A part of a secret URL's path that is as long may be a key though no digit is in it."""
 
 
 def retry_after_seconds(answer: Answer, now: float) -> float | None:
     """How long the partner asks to wait, given in seconds or as a date (RFC 9110, 10.2.3).
 
-    None where it does not ask, or asks for what is no time.
+    None where it does not ask, or asks for what is no time. A date without a zone is GMT.
     """
     text = _header(answer, "retry-after")
     if text is None:
         return None
     if text.isascii() and text.isdigit():
-        return min(float(text), _LONGEST_SECONDS)
+        return min(float(text), MOST_ASKED_SECONDS)
     try:
-        wait = parsedate_to_datetime(text).timestamp() - now
+        date = parsedate_to_datetime(text)
+        wait = date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return min(max(0.0, wait), _LONGEST_SECONDS)
+    return min(max(0.0, wait), MOST_ASKED_SECONDS)
 
 
 def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
-    """What the partner said, or the error, in printable characters and without our secrets."""
-    text = answer.detail or answer.body[: 8 * MAX_DETAIL_CHARS].decode("utf-8", "replace")
-    for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
-        for spelling in _spellings(secret):
-            text = text.replace(spelling, "[SECRET]")
+    """What the partner said, or the error, in printable characters and without our secrets.
+
+    A secret that is a URL is taken out with its parts: a partner may repeat its path alone.
+    """
+    text = answer.detail or answer.body.decode("utf-8", "replace")
+    wordings = {wording for secret in secrets for wording in _wordings(str(secret))}
+    if wordings and len(answer.body) >= MAX_ANSWER_BYTES:  # its end may be the half of one
+        text = text[: -max(map(len, wordings))]
+    for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
+        text = _pattern(wording).sub("[SECRET]", text)
+    # Cut at last: before, a secret might lose its end and be taken for none.
     return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]
-
-
-def _spellings(secret: str) -> list[str]:
-    """As it is, as in a URL, and as in JSON with and without escaped slashes; longest first."""
-    in_json = msgspec.json.encode(str(secret)).decode()[1:-1]  # msgspec takes no subclass of str
-    spellings = {secret, urllib.parse.quote(secret, safe=""), in_json, in_json.replace("/", "\\/")}
-    return sorted(spellings - {""}, key=len, reverse=True)
 
 
 def spelled_out(request: Request) -> list[str]:
@@ -54,12 +61,72 @@ def spelled_out(request: Request) -> list[str]:
     if not isinstance(request, HttpRequest):
         return []
     parts = urllib.parse.urlsplit(request.url)
-    said = [request.url, f"{parts.path}?{parts.query}", parts.query] if parts.query else []
-    said += [value for _, value in urllib.parse.parse_qsl(parts.query)]
+    said = [f"{parts.path}?{parts.query}"] if parts.query else []
     authorization = next(
         (value for name, value in request.headers.items() if name.lower() == "authorization"), ""
     )
-    return [text for text in (*said, authorization.rpartition(" ")[2]) if text]
+    token = authorization.rpartition(" ")[2]
+    return [*said, *_said_by_query(parts.query), *([token] if token else [])]
+
+
+@functools.lru_cache(maxsize=4_096)
+def _wordings(secret: str) -> frozenset[str]:
+    """The secret and, of one that is a URL, what of it may be a key by itself."""
+    try:
+        parts = urllib.parse.urlsplit(secret)
+    except ValueError:
+        return frozenset({secret})
+    if not parts.netloc:
+        return frozenset({secret} - {""})
+    path = {parts.path, urllib.parse.unquote(parts.path)} if len(parts.path) > _KEY_CHARS else ()
+    pieces = filter(_may_be_key, map(urllib.parse.unquote, parts.path.split("/")))
+    asked = [f"{parts.path}?{parts.query}", *_said_by_query(parts.query)] if parts.query else ()
+    return frozenset({secret, *path, *pieces, *asked})
+
+
+def _said_by_query(query: str) -> Iterator[str]:
+    """The query, its parts, and their values; not those that are too short to be a key."""
+    if query:
+        yield query
+    for name, value in urllib.parse.parse_qsl(query):
+        yield f"{name}={value}"
+        if len(value) >= _KEY_CHARS:
+            yield value
+
+
+def _may_be_key(piece: str) -> bool:
+    has_digit = any(map(str.isdigit, piece))
+    return len(piece) >= (_KEY_CHARS if has_digit else _LONG_KEY_CHARS)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _pattern(secret: str) -> re.Pattern[str]:
+    """Matches it as it is, and in the spellings of URLs, HTML and JSON, mixed or not."""
+    return re.compile("".join(map(_any_spelling, secret)), re.IGNORECASE)
+
+
+def _any_spelling(char: str) -> str:
+    if char.isascii() and char.isalnum():
+        return char
+    spellings = {
+        char,
+        urllib.parse.quote(char, safe="", errors="replace"),
+        urllib.parse.quote_plus(char, errors="replace"),
+        html.escape(char),
+        f"&#{ord(char)};",
+        f"&#x{ord(char):x};",
+        json.dumps(char)[1:-1],
+        "\\" + char,
+        f"\\u{ord(char):04x}",
+    }
+    if char in _NAMED_BY_HTML:
+        spellings.add(f"&{_NAMED_BY_HTML[char]};")
+    if not char.isascii():
+        spellings.add("\N{REPLACEMENT CHARACTER}")
+    return f"(?:{'|'.join(map(re.escape, sorted(spellings, key=len, reverse=True)))})"
+
+
+_NAMED_BY_HTML = {"'": "apos", "/": "sol", "=": "equals", "+": "plus", ":": "colon"}
 
 
 def _header(answer: Answer, name: str) -> str | None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import msgspec
 
 from runtime.connectors import Config, ConnectorEntry
-from runtime.delivery import obstacle_of
+from runtime.delivery import hold_lane_of, obstacle_of
 from runtime.hold.suspensions import Suspensions
 from runtime.receipts import Receipts
 from runtime.token_bucket import TokenBucket, lane_share
 from schemas.batch import Batch, merge_batches
-from schemas.lane import Lane, hold_lane
+from schemas.lane import Lane
 
 LARGE_BYTES = 8_000_000
 """Of a batch for the hold, and of what may wait for a token."""
@@ -75,7 +75,7 @@ def target_of(key: str, config: Config, suspensions: Suspensions) -> Target:
     entry = config.connectors.get(lane.connector)
     if entry is None or obstacle_of(entry) is not None:
         return Target(entry, None, for_hold=True)
-    state = suspensions.state_of(hold_lane(lane.connector, entry.sink.hold_part(lane.part)))
+    state = suspensions.state_of(hold_lane_of(lane, entry))
     if state == "suspended":
         return Target(entry, None, for_hold=True)
     return Target(entry, lane_share(entry, state == "resuming"), for_hold=False)

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
-MOST_ASKED_SECONDS = 1_800.0
-"""A partner's own Retry-After is honoured up to this."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Trip:
-    """A lane that failed, and has not succeeded since."""
+    """A lane that failed, and has not succeeded since; times on the breaker's clock."""
 
+    at: float
     until: float
     seconds: float
+    """How long it is left alone for this failure, if its partner asks for no more."""
+    asked_until: float
+    """Until when the partner has asked to be left alone."""
 
 
 class Breaker:
@@ -46,18 +48,29 @@ class Breaker:
         now = self._clock()
         with self._lock:
             before = self._trips.get(lane)
-            if before is not None and now < before.until:
-                return
-            seconds = min(before.seconds * 2, LONGEST_SECONDS) if before else FIRST_SECONDS
-            asked = min(asked_seconds, MOST_ASKED_SECONDS)
-            self._trips[lane] = _Trip(now + max(seconds, asked), seconds)
+            asked_until = now + asked_seconds if asked_seconds else 0.0
+            if before is None:
+                seconds, until = FIRST_SECONDS, now + FIRST_SECONDS
+            elif now < before.until:  # one of many that failed at once
+                seconds, until = before.seconds, before.until
+            else:
+                seconds = min(before.seconds * 2, LONGEST_SECONDS)
+                until = now + seconds
+            if before is not None:
+                asked_until = max(asked_until, before.asked_until)
+            self._trips[lane] = _Trip(now, max(until, asked_until), seconds, asked_until)
 
-    def succeed(self, lane: str) -> None:
-        """Close the lane: its partner has taken something."""
+    def succeed(self, lane: str, sent_at: float) -> None:
+        """Close the lane: its partner has taken what was sent then.
+
+        What was on its way already when the partner asked to be left alone does not end that.
+        """
         self._accepted.add(lane)
         if lane in self._trips:
             with self._lock:
-                self._trips.pop(lane, None)
+                trip = self._trips.get(lane)
+                if trip is not None and (sent_at > trip.at or self._clock() >= trip.asked_until):
+                    del self._trips[lane]
 
     def take_accepted(self, lane: str) -> bool:
         """Whether the partner has taken something since this was last asked."""

@@ -86,6 +86,13 @@ def parse_config(content: bytes, policy: AddressPolicy) -> tuple[Config, list[Pr
     return Config(hashlib.sha256(content).hexdigest()[:12], entries), problems
 
 
+def of_all_app_groups(config: Config) -> frozenset[str]:
+    """The connectors that are offered all events."""
+    return frozenset(
+        name for name, entry in config.connectors.items() if entry.settings.app_group_ids is None
+    )
+
+
 def with_historical(config: Config) -> Config:
     """The connectors, those that have the setting `historical` with it set."""
     return Config(

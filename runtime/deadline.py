@@ -6,7 +6,7 @@ from typing import Literal
 from runtime.connectors import ConnectorEntry
 
 
-def expired(entry: ConnectorEntry | None) -> str:
+def letter_reason(entry: ConnectorEntry | None) -> str:
     """The reason of a dead letter for an event that is past its deadline."""
     gone = entry is None or not entry.settings.enabled
     return "connector_removed" if gone else "expired"

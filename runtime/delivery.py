@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from typing_extensions import assert_never
 
@@ -84,7 +85,9 @@ class Deliverer:
         secrets: SecretStore,
         send: Send,
         suspensions: Suspensions | None = None,
+        clock_ms: Callable[[], int] = now_ms,
     ) -> None:
+        self.clock_ms = clock_ms
         self.pool = pool
         self.secrets = secrets
         self.send = send
@@ -135,6 +138,10 @@ class _Try:
     """One request that is to be made, for the first time or again."""
 
     request: Request
+    secrets: Secrets = field(repr=False)
+    """Those that it was packed with."""
+    is_renewed: bool = False
+    """Whether it was packed anew when its secrets were refused."""
     number: int = 1
     first_at: float = 0
 
@@ -157,16 +164,15 @@ class Delivery:
         self.started = time.monotonic()
         self._deliverer = deliverer
         self._entry = entry
-        self._hold_lane = hold_lane(
-            lane.connector, entry.sink.hold_part(lane.part) if entry else ""
-        )
+        self.hold_lane = hold_lane_of(lane, entry)
         self._secrets: Secrets = {}
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._pending = 0
         self._splits_left = MAX_SPLITS
-        self._suspended: Undelivered | None = None
-        self._rejected: list[Undelivered] = []
+        self._stopped: Undelivered | None = None
+        """Why the rest of the batch is not sent any more."""
+        self._refused: list[Undelivered] = []
 
     @property
     def done(self) -> bool:
@@ -196,7 +202,7 @@ class Delivery:
         self._done.set()
 
     def _is_left_alone(self) -> bool:
-        return not self._released and self._deliverer.leaves_alone(self._hold_lane)
+        return not self._released and self._deliverer.leaves_alone(self.hold_lane)
 
     def _pack_and_send(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
         """Read the secrets and pack."""
@@ -212,10 +218,13 @@ class Delivery:
             self._send_all(entry, events)
         self._end_one()
 
-    def _send_all(self, entry: ConnectorEntry, events: Sequence[bytes]) -> None:
+    def _send_all(
+        self, entry: ConnectorEntry, events: Sequence[bytes], is_renewed: bool = False
+    ) -> None:
         """Pack events, and queue what they became."""
+        secrets = self._secrets
         try:
-            packed = entry.sink.pack(events, self.lane.part, self._secrets)
+            packed = entry.sink.pack(events, self.lane.part, secrets)
         except Exception as error:  # noqa: BLE001 - a sink's mistake must not stop the pipeline
             self._mistake(entry, events, 0, error)
             return
@@ -223,7 +232,7 @@ class Delivery:
             self.outcome.given_up.extend(map(_unpackable, packed.unpackable))
             self._pending += len(packed.requests)
         for request in packed.requests:
-            self._queue(entry, _Try(request))
+            self._queue(entry, _Try(request, secrets, is_renewed))
 
     def _queue(self, entry: ConnectorEntry, this: _Try, delay_seconds: float = 0) -> None:
         self._submit(entry, lambda: self._run(entry, this), delay_seconds)
@@ -231,9 +240,9 @@ class Delivery:
     def _submit(
         self, entry: ConnectorEntry, task: Callable[[], None], delay_seconds: float = 0
     ) -> None:
-        doubted = self._deliverer.breaker.is_doubted(self._hold_lane)
+        doubted = self._deliverer.breaker.is_doubted(self.hold_lane)
         cap = 1 if doubted else entry.settings.concurrency
-        self._deliverer.pool.submit(self._hold_lane, cap, task, delay_seconds)
+        self._deliverer.pool.submit(self.hold_lane, cap, task, delay_seconds)
 
     def _run(self, entry: ConnectorEntry, this: _Try) -> None:
         try:
@@ -243,27 +252,25 @@ class Delivery:
         self._end_one()
 
     def _attempt_or_keep(self, entry: ConnectorEntry, this: _Try) -> None:
-        if self._suspended is not None:  # the same key would be refused again
-            self._keep(this.request, self._suspended, this.number - 1)
+        started = time.monotonic()  # before the looks: what stops the lane after them is later
+        if self._stopped is not None:  # it would be answered the same
+            self._keep(this.request, self._stopped, this.number - 1)
         elif self._is_left_alone():
             why = Undelivered(this.request.events, "suspended")
             self._keep(this.request, why, this.number - 1)
         else:
-            self._attempt(entry, this)
+            self._attempt(entry, replace(this, first_at=this.first_at or started), started)
 
-    def _attempt(self, entry: ConnectorEntry, this: _Try) -> None:
-        request, number = this.request, this.number
-        started = time.monotonic()
-        answer = self._deliverer.send(request, entry.sink.timeout_seconds)
+    def _attempt(self, entry: ConnectorEntry, this: _Try, started: float) -> None:
+        answer = self._deliverer.send(this.request, entry.sink.timeout_seconds)
         verdict = entry.sink.judge(answer)
         with self._lock:
             self.outcome.tally.attempts += 1
             self.outcome.tally.time_attempt(time.monotonic() - started)
-        undelivered = Undelivered(
-            request.events, reason_of(answer), answer.status, self._said(answer, request), number
-        )
-        tried = _Try(request, number, this.first_at or started)
-        self._act(entry, tried, verdict, undelivered, retry_after_seconds(answer, time.time()))
+        if verdict is Verdict.DELIVERED:
+            self._count_delivered(this.request, started)
+        else:
+            self._act(entry, this, verdict, answer)
 
     def _mistake(
         self, entry: ConnectorEntry, events: Sequence[bytes], attempts: int, error: Exception
@@ -281,22 +288,24 @@ class Delivery:
         self,
         entry: ConnectorEntry,
         tried: _Try,
-        verdict: Verdict,
-        undelivered: Undelivered,
-        retry_after: float | None,
+        verdict: Literal[Verdict.RETRY, Verdict.SUSPEND, Verdict.TOO_LARGE, Verdict.REJECTED],
+        answer: Answer,
     ) -> None:
         request = tried.request
+        said = sanitise(answer, [*tried.secrets.values(), *spelled_out(request)])
+        undelivered = Undelivered(
+            request.events, reason_of(answer), answer.status, said, tried.number
+        )
         match verdict:
-            case Verdict.DELIVERED:
-                self._count_delivered(request)
             case Verdict.RETRY:
-                self._retry(entry, tried, undelivered, retry_after)
+                now = self._deliverer.clock_ms() / 1_000
+                self._retry(entry, tried, undelivered, retry_after_seconds(answer, now))
+            case Verdict.SUSPEND if not tried.is_renewed and self._renew_secrets(entry, tried):
+                self._send_all(entry, request.events, is_renewed=True)
             case Verdict.SUSPEND:
-                undelivered = replace(undelivered, blame="lane")
-                self._suspended = undelivered
-                self._deliverer.breaker.trip(self._hold_lane)
-                self._deliverer.secrets.doubt(entry.sink.references(self.lane.part))
-                self._keep(request, undelivered, undelivered.attempts)
+                self._stopped = replace(undelivered, blame="lane")
+                self._deliverer.breaker.trip(self.hold_lane)
+                self._keep(request, self._stopped, tried.number)
             case Verdict.TOO_LARGE:
                 self._split_too_large(entry, request, undelivered)
             case Verdict.REJECTED:
@@ -304,8 +313,18 @@ class Delivery:
             case _:
                 assert_never(verdict)
 
-    def _count_delivered(self, request: Request) -> None:
-        self._deliverer.breaker.succeed(self._hold_lane)
+    def _renew_secrets(self, entry: ConnectorEntry, tried: _Try) -> bool:
+        """Read the secrets again; whether they are others than those that were refused."""
+        store, references = self._deliverer.secrets, entry.sink.references(self.lane.part)
+        store.doubt(references)
+        try:
+            self._secrets = store.resolve(references)
+        except SecretError:
+            return False
+        return self._secrets != tried.secrets
+
+    def _count_delivered(self, request: Request, sent_at: float) -> None:
+        self._deliverer.breaker.succeed(self.hold_lane, sent_at)
         with self._lock:
             tally = self.outcome.tally
             tally.delivered += len(request.events)
@@ -324,14 +343,16 @@ class Delivery:
             delay = max(delay, retry_after)
         spent = time.monotonic() - tried.first_at
         if tried.number >= self._tries or spent + delay > QUICK_SECONDS:
-            self._deliverer.breaker.trip(self._hold_lane, retry_after or 0)
-            retry_at_ms = now_ms() + int(retry_after * 1_000) if retry_after else 0
-            why = replace(undelivered, blame="try", retry_at_ms=retry_at_ms)
+            self._deliverer.breaker.trip(self.hold_lane, retry_after or 0)
+            why = replace(undelivered, blame="try")
+            if retry_after:
+                retry_at_ms = self._deliverer.clock_ms() + int(retry_after * 1_000)
+                self._stopped = why = replace(why, retry_at_ms=retry_at_ms)
             self._keep(tried.request, why, tried.number)
             return
         with self._lock:
             self._pending += 1
-        self._queue(entry, _Try(tried.request, tried.number + 1, tried.first_at), delay)
+        self._queue(entry, replace(tried, number=tried.number + 1), delay)
 
     def _split_too_large(
         self, entry: ConnectorEntry, request: Request, undelivered: Undelivered
@@ -340,7 +361,7 @@ class Delivery:
             self._split(entry, request)
             return
         with self._lock:
-            self.outcome.given_up.append(_buried(undelivered, "too_large"))
+            self._refused.append(replace(undelivered, reason="too_large"))
 
     def _bisect(self, entry: ConnectorEntry, request: Request, undelivered: Undelivered) -> None:
         with self._lock:
@@ -348,7 +369,7 @@ class Delivery:
             if affordable:
                 self._splits_left -= 2
             else:
-                self._rejected.append(undelivered)
+                self._refused.append(replace(undelivered, reason="rejected"))
         if affordable:
             self._split(entry, request)
 
@@ -361,9 +382,6 @@ class Delivery:
         with self._lock:
             self.outcome.undelivered.append(replace(why, events=request.events, attempts=attempts))
 
-    def _said(self, answer: Answer, request: Request) -> str:
-        return sanitise(answer, [*self._secrets.values(), *spelled_out(request)])
-
     def _finish_with(self, undelivered: Undelivered) -> None:
         self.outcome.undelivered.append(undelivered)
         self._done.set()
@@ -373,18 +391,21 @@ class Delivery:
             self._pending -= 1
             if self._pending:
                 return
-            self._settle_rejected()
+            self._settle_refused()
         self._done.set()
 
-    def _settle_rejected(self) -> None:
-        """Bury what was rejected if the partner took other events of the batch, else keep it."""
-        for rejected in self._rejected:
-            if self.outcome.tally.delivered and len(rejected.events) == 1:
-                self.outcome.given_up.append(_buried(rejected, "rejected"))
+    def _settle_refused(self) -> None:
+        """Bury what was rejected or too large if the partner took other events, else keep it."""
+        for refused in self._refused:
+            if self.outcome.tally.delivered and len(refused.events) == 1:
+                self.outcome.given_up.append(_buried(refused))
             else:
-                self.outcome.undelivered.append(
-                    replace(rejected, reason="rejected", blame="events")
-                )
+                self.outcome.undelivered.append(replace(refused, blame="events"))
+
+
+def hold_lane_of(lane: Lane, entry: ConnectorEntry | None) -> str:
+    """The queue in the hold where a lane's events go; `entry` is None where its connector is no more."""
+    return hold_lane(lane.connector, entry.sink.hold_part(lane.part) if entry else "")
 
 
 def obstacle_of(entry: ConnectorEntry | None) -> str | None:
@@ -405,13 +426,13 @@ def _unpackable(unpackable: Unpackable) -> GivenUp:
     return GivenUp(unpackable.event, "pack", unpackable.reason, unpackable.detail)
 
 
-def _buried(undelivered: Undelivered, reason: str) -> GivenUp:
+def _buried(refused: Undelivered) -> GivenUp:
     return GivenUp(
-        undelivered.events[0],
+        refused.events[0],
         "deliver",
-        reason,
-        f"the partner answered {undelivered.status}",
-        undelivered.status,
-        undelivered.answer,
-        undelivered.attempts,
+        refused.reason,
+        f"the partner answered {refused.status}",
+        refused.status,
+        refused.answer,
+        refused.attempts,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from runtime.clock import now_ms
 from runtime.connectors import Config
-from runtime.deadline import Deadlines, expired
+from runtime.deadline import Deadlines, letter_reason
 from runtime.delivery import Deliverer, Delivery
 from runtime.keeping import (
     VERSION,
@@ -22,7 +22,7 @@ from runtime.keeping import (
 from runtime.ledger import ConnectorTally
 from runtime.receipts import Receipts
 from schemas.batch import Batch, Token, decode_batch
-from schemas.lane import Lane, hold_lane
+from schemas.lane import Lane
 
 
 @dataclass(eq=False)
@@ -32,7 +32,6 @@ class Flight:
     lane: Lane
     batch: Batch
     delivery: Delivery
-    hold_lane: str
     config_version: str
 
     @property
@@ -52,7 +51,7 @@ class Flight:
         else:
             receipts.unfork(tokens)
         return Landed(
-            self.hold_lane,
+            self.delivery.hold_lane,
             encode_holding(Holding(VERSION, tokens, held)) if held else None,
             encode_letters(Letters(VERSION, list(letter_tokens), letters)) if letters else None,
             outcome.tally,
@@ -96,12 +95,11 @@ def take_off(
     lane = Lane.of(key)
     batch = decode_batch(encoded)
     entry = config.connectors.get(lane.connector)
-    part = entry.sink.hold_part(lane.part) if entry else ""
     if deadlines.refuses(entry, batch.newest_ms, now):
-        delivery = deliverer.bury(lane, entry, batch.events, expired(entry))
+        delivery = deliverer.bury(lane, entry, batch.events, letter_reason(entry))
     else:
         delivery = deliverer.start(lane, entry, batch.events, batch.hold_reason)
-    return Flight(lane, batch, delivery, hold_lane(lane.connector, part), config.version)
+    return Flight(lane, batch, delivery, config.version)
 
 
 class InFlight:

@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+RESERVED = 0.5
+"""The share of the threads that only lanes get of which nothing runs: others may hang on the rest."""
+
 Task = Callable[[], None]
 
 
@@ -19,8 +22,8 @@ class _Queue:
     cap: int
     tasks: deque[Task] = field(default_factory=deque)
     running: int = 0
-    listed: bool = False
-    """Whether it stands among the lanes that have something to run."""
+    listed: "deque[_Queue] | None" = None
+    """The list on which it waits for its turn."""
 
     @property
     def runnable(self) -> bool:
@@ -28,7 +31,11 @@ class _Queue:
 
 
 class LanePool:
-    """Runs tasks on at most `threads` threads, lane by lane in turn; one a process."""
+    """Runs tasks on at most `threads` threads, lane by lane in turn; one a process.
+
+    Threads are born when they are needed. A lane of which nothing runs comes first, and finds a
+    thread as long as fewer lanes than are reserved hang.
+    """
 
     def __init__(self, threads: int) -> None:
         self._limit = threads
@@ -36,7 +43,13 @@ class LanePool:
         self._idle = 0
         self._changed = threading.Condition()
         self._queues: dict[str, _Queue] = {}
-        self._ready: deque[_Queue] = deque()
+        self._most_busy = threads - int(threads * RESERVED)
+        """With so many busy, no lane gets a further thread."""
+        self._busy = 0
+        self._first: deque[_Queue] = deque()
+        """Lanes that have something to run, and of which nothing runs."""
+        self._further: deque[_Queue] = deque()
+        """Lanes that have more to run than what runs of them."""
         self._later: list[tuple[float, int, str, int, Task]] = []
         self._order = itertools.count()
         self._closed = False
@@ -69,9 +82,19 @@ class LanePool:
         self._list(queue)
 
     def _list(self, queue: _Queue) -> None:
-        if queue.runnable and not queue.listed:
-            queue.listed = True
-            self._ready.append(queue)
+        """Put the lane at the end of the list where it belongs, if it is not on it."""
+        where = (self._further if queue.running else self._first) if queue.runnable else None
+        if where is queue.listed:
+            return
+        if queue.listed is not None:
+            queue.listed.remove(queue)
+        if where is not None:
+            where.append(queue)
+        queue.listed = where
+
+    @property
+    def _has_next(self) -> bool:
+        return bool(self._first or (self._further and self._busy < self._most_busy))
 
     def _wake(self) -> None:
         if self._idle:
@@ -90,10 +113,11 @@ class LanePool:
 
     def _end(self, queue: _Queue) -> None:
         queue.running -= 1
+        self._busy -= 1
         self._list(queue)
         if not queue.tasks and not queue.running:
             del self._queues[queue.lane]
-        if self._ready:
+        if self._has_next:
             self._wake()
 
     def _take(self) -> tuple[_Queue, Task] | None:
@@ -101,7 +125,7 @@ class LanePool:
         with self._changed:
             while not self._closed:
                 self._promote()
-                if self._ready:
+                if self._has_next:
                     return self._next()
                 due = self._later[0][0] - time.monotonic() if self._later else None
                 self._idle += 1
@@ -116,11 +140,12 @@ class LanePool:
             self._enqueue(lane, cap, task)
 
     def _next(self) -> tuple[_Queue, Task]:
-        queue = self._ready.popleft()
-        queue.listed = False
+        queue = (self._first or self._further).popleft()
+        queue.listed = None
         queue.running += 1
+        self._busy += 1
         task = queue.tasks.popleft()
         self._list(queue)
-        if self._ready or (self._later and not self._idle):  # somebody has to see what gets due
+        if self._has_next or (self._later and not self._idle):  # somebody has to see what gets due
             self._wake()
         return queue, task

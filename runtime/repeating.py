@@ -1,11 +1,15 @@
 """Doing something every so often, on a thread of its own."""
 
+import logging
 import threading
+import traceback
 from collections.abc import Callable
+
+_logger = logging.getLogger(__name__)
 
 
 class Repeating:
-    """Calls `act`, which must not raise, every so many seconds, from `start` to `close`."""
+    """Calls `act` every so many seconds, from `start` to `close`; goes on where it raises."""
 
     def __init__(self, name: str, every_seconds: float, act: Callable[[], None]) -> None:
         self._name = name
@@ -28,4 +32,15 @@ class Repeating:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._every_seconds):
-            self._act()
+            try:
+                self._act()
+            except Exception as error:  # noqa: BLE001 - nothing else would ever call it again
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                _logger.error(
+                    "%s: a mistake, it is tried again in %g s: %s at %s:%d",
+                    self._name,
+                    self._every_seconds,
+                    type(error).__name__,  # its text may hold what is read: a key, an event
+                    place.name,
+                    place.lineno,
+                )

@@ -1,19 +1,23 @@
 """The report of a run, made from the ledger and the connectors."""
 
 import datetime
+from collections.abc import Set
 
 from runtime.connectors import Config, ConnectorEntry
 from runtime.ledger import ConnectorTally, Tally
 from schemas.report import ConnectorReport, Latency, Report
 
 
-def make_report(tally: Tally, config: Config, first: Config, started: float, runner: str) -> Report:
+def make_report(
+    tally: Tally, config: Config, throughout: Set[str], started: float, runner: str
+) -> Report:
     """The books as they stand.
 
     Args:
         tally: what was counted.
         config: the connectors as they are now.
-        first: as they were at the start; one that came later was not offered what came before it.
+        throughout: the connectors that were offered all that was read, for they have been there, for
+            all app groups, since the start.
         started: in seconds since the epoch.
         runner: the engine's name.
     """
@@ -31,8 +35,7 @@ def make_report(tally: Tally, config: Config, first: Config, started: float, run
         connectors=connectors,
         balanced=all(report.balanced for report in connectors.values())
         and all(
-            _received_for(name, tally) == invalid + connectors[name].offered
-            for name in _of_all_app_groups(config) & _of_all_app_groups(first)
+            _received_for(name, tally) == invalid + connectors[name].offered for name in throughout
         ),
     )
 
@@ -41,12 +44,6 @@ def _received_for(name: str, tally: Tally) -> int:
     """The messages that were read, without those that were for another connector alone."""
     addressed = {other: counts.addressed for other, counts in tally.connectors.items()}
     return tally.received - sum(addressed.values()) + addressed.get(name, 0)
-
-
-def _of_all_app_groups(config: Config) -> set[str]:
-    return {
-        name for name, entry in config.connectors.items() if entry.settings.app_group_ids is None
-    }
 
 
 def _connector_report(entry: ConnectorEntry | None, tally: ConnectorTally) -> ConnectorReport:

@@ -51,6 +51,19 @@ def is_missing_folder(uri: str) -> bool:
     return is_local(uri) and not (uri and _local(uri).is_dir())
 
 
+def modified_seconds(uri: str) -> float | None:
+    """When a local file was last written to, in seconds since the epoch; None where it cannot be told.
+
+    An object of a store is there whole or not at all.
+    """
+    if not is_local(uri):
+        return None
+    try:
+        return _local(uri).stat().st_mtime
+    except OSError:
+        return None
+
+
 def make_folder(uri: str) -> None:
     """Have a folder where files will be written; an object store needs none.
 

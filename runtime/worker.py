@@ -28,7 +28,8 @@ from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
 from sinks.sink import Answer, Request
 
-POOL_THREADS = 64
+POOL_THREADS = 256
+"""Born when they are needed; a hundred lanes can hang, and the next one still finds a thread."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class Worker:
         self.pool = LanePool(POOL_THREADS)
         self.exchange = HttpExchange(settings.address_policy, POOL_THREADS)
         self.suspensions = Suspensions(settings.hold)
-        self.deliverer = Deliverer(self.pool, self.secrets, self._send, self.suspensions)
+        self.deliverer = Deliverer(
+            self.pool, self.secrets, self._send, self.suspensions, self._clock_ms
+        )
         self.alerts = Alerts(settings.alert_webhook, self.exchange.send)
         self.deadlines = Deadlines(settings.max_event_age_seconds, settings.late_events)
         self.hold = HoldQueue(settings.hold)
@@ -128,6 +131,10 @@ class Worker:
         self.config.close()
         self.pool.close()
         self.exchange.close()
+
+    def _clock_ms(self) -> int:
+        """The time as `now_ms` has it by then: a test may set it."""
+        return self.now_ms()
 
     def _send(self, request: Request, timeout_seconds: float) -> Answer:
         return carry_out(self.exchange, request, timeout_seconds)

@@ -27,22 +27,24 @@ class Seconds(float):
     def parse(cls, value: object) -> "Seconds":
         """Raises ValueError for anything that is no length of time of zero or more."""
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            number, unit = float(value), "s"
+            number, unit = _number(value, value), "s"
         else:
             text = str(value).strip()
             unit = text.lstrip("0123456789. ") or "s"
             number = _number(text.removesuffix(unit), value)
         if unit not in _UNITS or not 0 <= number < float("inf"):
-            raise ValueError(f"a length of time is 10, '10 s', '5 min' or '48h'; found {value!r}")
+            raise ValueError(
+                f"a length of time is 10, '10 s', '5 min' or '48h'; found {value!r:.60}"
+            )
         return cls(number * _UNITS[unit])
 
 
-def _number(text: str, whole: object) -> float:
+def _number(value: float | str, whole: object) -> float:
     try:
-        return float(text)
-    except ValueError:
+        return float(value)
+    except (ValueError, OverflowError):
         raise ValueError(
-            f"a length of time is 10, '10 s', '5 min' or '48h'; found {whole!r}"
+            f"a length of time is 10, '10 s', '5 min' or '48h'; found {whole!r:.60}"
         ) from None
 
 

@@ -33,8 +33,11 @@ def connector_of(held: str) -> str:
 
 
 def file_name_of(held: str) -> str:
-    """What a queue in the hold is called where it is a file or a folder: no slash leads out of it."""
-    return urllib.parse.quote(held, safe="+")
+    """What a queue in the hold is called where it is a file or a folder: no slash leads out of it.
+
+    A name that a file system gave us and that is no UTF-8 has one too, which is another.
+    """
+    return urllib.parse.quote(held, safe="+", errors="surrogateescape")
 
 
 def lane_of_file(name: str) -> str:

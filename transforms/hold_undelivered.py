@@ -8,7 +8,6 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from runtime.hold.attendants import attendants_of
-from runtime.hold.objects import gather
 from runtime.hold.watch import encode_failure, worst_of
 from runtime.keeping import decode_holding
 from runtime.ledger import Tally
@@ -50,8 +49,7 @@ class _HoldWriter(FileWriter):
     def write(self, worker: Worker, key: str, parts: Sequence[bytes]) -> Written:
         gathered = [decode_holding(part) for part in parts]
         batches = [batch for part in gathered for batch in part.batches]
-        for group in gather(batches):
-            worker.hold.put(key, group)
+        worker.hold.put_all(key, batches)
         attendants_of(worker).wrote(key)
         tally = Tally()
         tally.of(connector_of(key)).held += sum(len(batch.events) for batch in batches)

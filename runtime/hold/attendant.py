@@ -19,6 +19,7 @@ from runtime.hold.turn import Turn
 from runtime.hold.watch import Failure, Watch, is_due
 from runtime.ledger import Tally
 from runtime.secrets import SecretError
+from runtime.storage import StorageError
 from runtime.worker import Worker
 from schemas.lane import connector_of
 from schemas.lane_status import LaneStatus
@@ -72,42 +73,71 @@ class Attendant:
         """Do what is due; `written` says that this process has put something into the queue.
 
         Raises:
-            StorageError: the hold or the dead letters cannot be reached; nothing is lost.
+            StorageError: the hold or the dead letters cannot be reached; nothing was done.
         """
         now = self._worker.now_ms()
         if self._is_attended_by_others(now):
-            return Outcome(watch, watch, Tally(), now + ATTENDED_MS // 2)
+            self._queue.abandon()
+            return Outcome(watch, watch, self._queue.take_tally(), now + ATTENDED_MS // 2)
+        self._queue.settle()
         entry = self._entry
         is_try = self._has_changed(entry) or watch.state == "resuming" or is_due(watch, now)
         self._queue.look(anew=written or is_try)
         turn = Turn()
-        self._try(entry, watch, turn, is_try)
-        after: Watch | None = turn.after(watch, self._worker.now_ms(), self._worker.probe_pace)
-        if after is not None and after.state == "suspended" and not turn.accepted:
-            turn.buried = bury_expired(self._worker, self._queue, entry)
-        if self._queue.empty:
-            after = None
-        self._tell(after, turn, entry)
-        return Outcome(watch, after, self._queue.take_tally(), self._next_ms(after, turn))
+        try:
+            after = self._act(entry, watch, turn, is_try)
+            next_ms = self._next_ms(after, turn)
+        except StorageError as error:  # what the turn did before must not be forgotten
+            _logger.error("lane %s cannot be attended: %s", self._lane, error)
+            self._queue.mistrust()
+            after = self._after(watch, turn)
+            next_ms = self._worker.now_ms() + LOOK_MS
+        return Outcome(watch, after, self._queue.take_tally(), next_ms)
 
     def leave(self, watch: Watch) -> Tally:
         """End attending: put back what is half sent, and let others take the lane at once.
 
-        Raises:
-            StorageError: the hold cannot be reached.
+        Where the hold cannot be reached they find it as it was, and take it later.
         """
-        self._queue.put_back()
-        if self._told_ms is not None:
-            self._queue.look(anew=True)
-            if not self._queue.empty:
-                status = msgspec.structs.replace(self._status(watch, self._entry), attended_by="")
-                write_status(self._worker.settings.hold, status)
+        try:
+            self._queue.settle()
+            self._queue.put_back()
+            self._hand_over(watch)
+        except StorageError as error:
+            _logger.error("lane %s is left as it was: %s", self._lane, error)
         return self._queue.take_tally()
+
+    def _hand_over(self, watch: Watch) -> None:
+        """Say in the status that nobody attends the lane any more."""
+        if self._told_ms is None:
+            return
+        self._queue.look(anew=True)
+        if not self._queue.empty:
+            status = msgspec.structs.replace(self._status(watch, self._entry), attended_by="")
+            write_status(self._worker.settings.hold, status)
 
     @property
     def _entry(self) -> ConnectorEntry | None:
         """The lane's connector as it is now."""
         return self._worker.config.current().connectors.get(connector_of(self._lane))
+
+    def _act(
+        self, entry: ConnectorEntry | None, watch: Watch, turn: Turn, is_try: bool
+    ) -> Watch | None:
+        """Try, bury and tell; returns the watch after that, None where nothing is held any more."""
+        self._try(entry, watch, turn, is_try)
+        after = self._after(watch, turn)
+        goes_on = is_try and self._queue.is_isolating
+        is_shut = after.state == "suspended" and not turn.accepted and not goes_on
+        if is_shut or not self._queue.sendable:
+            self._queue.put_back()
+            turn.buried = bury_expired(self._worker, self._queue, entry)
+        left = None if self._queue.empty else after
+        self._tell(left, turn, entry)
+        return left
+
+    def _after(self, watch: Watch, turn: Turn) -> Watch:
+        return turn.after(watch, self._worker.now_ms(), self._worker.probe_pace)
 
     def _try(self, entry: ConnectorEntry | None, watch: Watch, turn: Turn, is_try: bool) -> None:
         obstacle = obstacle_of(entry)
@@ -127,17 +157,20 @@ class Attendant:
             values = self._worker.secrets.resolve(references)
         except SecretError as error:
             values = {error.reference: ""}
-        before, self._fingerprint = self._fingerprint, (settings, values)
-        changed = before is not None and before != self._fingerprint
+        fingerprint = (settings, values)
+        changed = self._fingerprint not in (None, fingerprint)
         if changed:
             self._queue.reconsider()
+        self._fingerprint = fingerprint  # last: a change must not be forgotten with an error
         return changed
 
     def _next_ms(self, after: Watch | None, turn: Turn) -> int:
         now = self._worker.now_ms()
         if after is None:
             return now
-        if after.state == "resuming" and self._queue.sendable:
+        if not self._queue.sendable:
+            return now + LOOK_MS
+        if after.state == "resuming":
             return max(now, turn.token_at_ms)
         return min(max(now, after.next_try_ms), now + LOOK_MS)
 

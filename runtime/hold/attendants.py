@@ -80,14 +80,9 @@ class Attendants:
 
     def leave(self, lane: str, watch: Watch) -> Tally:
         """End attending a lane; what it has is on disk then."""
-        attended = self._of(lane)
-        try:
-            return attended.attendant.leave(watch)
-        except StorageError as error:
-            _logger.error("lane %s: its status may be old: %s", lane, error)
-            return Tally()
-        finally:
-            self._lanes.pop(lane, None)
+        tally = self._of(lane).attendant.leave(watch)
+        self._lanes.pop(lane, None)
+        return tally
 
     def close(self) -> None:
         self._pool.close()

@@ -4,8 +4,9 @@ import logging
 
 from runtime.hold.expiry import is_late
 from runtime.hold.held_object import HeldObject
+from runtime.hold.lane_statuses import other_attendant
 from runtime.hold.objects import ForeignObject, HeldFile
-from runtime.hold.watch import MAX_REJECTED, Failure
+from runtime.hold.watch import MAX_REJECTED, REJECTS_EVERYTHING, Failure
 from runtime.ledger import Tally
 from runtime.storage import StorageError
 from runtime.worker import Worker
@@ -22,6 +23,8 @@ def release_lane(worker: Worker, lane: str) -> Tally:
     fails, the rest of the queue stays as it is, but for what is past its deadline.
     """
     release = _Release(worker, lane)
+    if _is_left_alone(worker, lane):
+        return release.tally
     for file in _files(worker, lane):
         try:
             release.take(file)
@@ -30,6 +33,19 @@ def release_lane(worker: Worker, lane: str) -> Tally:
         except StorageError as error:
             _logger.error("lane %s: %s stays held: %s", lane, file.name, error)
     return release.tally
+
+
+def _is_left_alone(worker: Worker, lane: str) -> bool:
+    """Whether a live job attends the lane, or may do so: what both send is doubled."""
+    settings = worker.settings
+    try:
+        other = other_attendant(settings.hold, lane, settings.job, worker.now_ms())
+    except StorageError as error:
+        _stays_held(worker, lane, error)
+        return True
+    if other is not None:
+        _logger.warning("lane %s is left alone: %s attends it", lane, other)
+    return other is not None
 
 
 class _Release:
@@ -52,17 +68,26 @@ class _Release:
             self._leave(file)
 
     def _send(self, held: HeldObject) -> None:
-        failure = held.send(held.next_portion(_ALL))
-        if held.accepted:
-            self._rejected = 0
-        self._rejected += held.bury_rejected(MAX_REJECTED - self._rejected)
-        if failure is not None and failure.blame in ("lane", "try"):
-            self._failure = failure
+        while held.unsent and self._failure is None:
+            self._send_portion(held)
         self._close(held)
 
+    def _send_portion(self, held: HeldObject) -> None:
+        """Send all, or of events that were refused no more than may be buried."""
+        may_bury = MAX_REJECTED - self._rejected
+        before = held.accepted
+        failure = held.send(held.next_portion(may_bury if held.is_suspect and may_bury else _ALL))
+        if held.accepted > before:
+            self._rejected = 0
+        self._rejected += held.isolate_rejected(MAX_REJECTED - self._rejected)
+        if failure is not None and failure.blame in ("lane", "try"):
+            self._failure = failure
+        elif held.rejected:
+            self._failure = Failure(REJECTS_EVERYTHING, "lane")
+
     def _close(self, held: HeldObject) -> None:
-        if self._failure is not None:
-            held.bury_expired(self._worker.now_ms())
+        """Write what became of it; what is past its deadline has had its try."""
+        held.bury_expired(self._worker.now_ms())
         held.write_letters()
         self.tally.add(held.close())
 
@@ -95,5 +120,11 @@ def _files(worker: Worker, lane: str) -> list[HeldFile]:
     try:
         return worker.hold.files(lane)
     except StorageError as error:
-        _logger.error("lane %s stays held: %s", lane, error)
+        _stays_held(worker, lane, error)
         return []
+
+
+def _stays_held(worker: Worker, lane: str, error: StorageError) -> None:
+    """Say it, and let the run fail: what the lane has cannot be told."""
+    _logger.error("lane %s stays held: %s", lane, error)
+    worker.ledger.unread.append(f"lane {lane}: {error}")

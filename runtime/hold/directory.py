@@ -5,9 +5,10 @@ they hold was delivered or buried. A missing object is a delivered one, so writi
 double events but never lose any.
 """
 
+import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -19,8 +20,17 @@ from runtime.hold.objects import (
     decode,
     digest_of,
     encode,
+    gather,
 )
-from runtime.storage import join, list_files, list_names, read_file, remove_file, write_whole
+from runtime.storage import (
+    StorageError,
+    join,
+    list_files,
+    list_names,
+    read_file,
+    remove_file,
+    write_whole,
+)
 from schemas.lane import file_name_of, lane_of_file
 
 _logger = logging.getLogger(__name__)
@@ -39,8 +49,9 @@ class HoldQueue:
         self._own: set[tuple[str, str]] = set()
 
     def lanes(self) -> list[str]:
-        """The lanes that have something held or once had."""
-        return [lane_of_file(name) for name in list_names(join(self.root, "queue"))]
+        """The lanes that have something held or once had; folders that are not ours are left out."""
+        lanes = {name: lane_of_file(name) for name in list_names(join(self.root, "queue"))}
+        return [lane for name, lane in lanes.items() if file_name_of(lane) == name]
 
     def objects(self, lane: str) -> list[str]:
         """The names of a lane's objects, oldest first."""
@@ -53,6 +64,17 @@ class HoldQueue:
             StorageError: the queue cannot be listed.
         """
         return [HeldFile(file.name, file.size) for file in list_files(self._folder(lane))]
+
+    def put_all(self, lane: str, batches: Iterable[HeldBatch]) -> None:
+        """Write batches as objects of a good size.
+
+        Raises:
+            StorageError: one could not be written; the events of all are still the caller's.
+        """
+        with contextlib.ExitStack() as undo:
+            for group in gather(batches):
+                undo.callback(self._disown, lane, self.put(lane, group))
+            undo.pop_all()  # all are there
 
     def put(self, lane: str, batches: Sequence[HeldBatch]) -> str:
         """Write an object and return its name.
@@ -71,7 +93,11 @@ class HoldQueue:
         )
         with self._lock:  # before anybody can see the object
             self._own.add((lane, name))
-        write_whole(join(self._folder(lane), name), content)
+        try:
+            write_whole(join(self._folder(lane), name), content)
+        except StorageError:  # it is not counted as held, and may be there nevertheless
+            self._disown(lane, name)
+            raise
         return name
 
     def owned(self, lane: str, name: str) -> bool:
@@ -91,14 +117,13 @@ class HoldQueue:
             raise ForeignObject(f"the object {name} of lane {lane} is not whole, or not ours")
         try:
             return list(decode(content))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ForeignObject(f"the object {name} of lane {lane} is of no known form") from error
 
     def remove(self, lane: str, name: str) -> None:
         """Say that all that an object holds was delivered, buried or put again."""
         remove_file(join(self._folder(lane), name))
-        with self._lock:
-            self._own.discard((lane, name))
+        self._disown(lane, name)
 
     def set_aside(self, lane: str, name: str, why: str) -> None:
         """Move an object that cannot be read out of the queue, to `set-aside/<lane>/`.
@@ -111,6 +136,10 @@ class HoldQueue:
         write_whole(aside, read_file(uri))
         remove_file(uri)
         _logger.error("set aside as %s: %s", aside, why)
+
+    def _disown(self, lane: str, name: str) -> None:
+        with self._lock:
+            self._own.discard((lane, name))
 
     def _folder(self, lane: str) -> str:
         return join(self.root, "queue", file_name_of(lane))

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from runtime.connectors import ConnectorEntry
 from runtime.hold.held_object import HeldObject
@@ -9,7 +10,6 @@ from runtime.hold.held_queue import HeldQueue
 from runtime.hold.objects import HeldFile
 from runtime.hold.turn import TURN_SECONDS
 from runtime.worker import Worker
-from schemas.dead_letter import DeadLetter
 
 FILE_BYTES = 8_000_000
 
@@ -24,7 +24,8 @@ def bury_expired(worker: Worker, queue: HeldQueue, entry: ConnectorEntry | None)
     doomed: list[HeldObject] = []
     size = 0
     buried: Counter[str] = Counter()
-    for file in [file for file in queue.files if is_late(worker, entry, file)]:
+    late = [file for file in queue.files if is_late(worker, entry, file)]
+    for file in filter(queue.may_read, late):
         held = queue.open(file)
         if held is None:
             continue
@@ -32,21 +33,18 @@ def bury_expired(worker: Worker, queue: HeldQueue, entry: ConnectorEntry | None)
         doomed.append(held)
         size += file.size
         if size >= FILE_BYTES:
-            buried += _bury(worker, queue, doomed)
+            buried += _bury(queue, doomed)
             doomed, size = [], 0
         if time.monotonic() > until:
             break
-    return buried + _bury(worker, queue, doomed)
+    return buried + _bury(queue, doomed)
 
 
-def _bury(worker: Worker, queue: HeldQueue, doomed: list[HeldObject]) -> Counter[str]:
-    letters: list[DeadLetter] = [letter for held in doomed for letter in held.letters]
-    if letters:
-        worker.write_letters(letters)
-    for held in doomed:
-        if held.letters:
-            queue.close(held)
-    return Counter(letter.reason for letter in letters)
+def _bury(queue: HeldQueue, doomed: Sequence[HeldObject]) -> Counter[str]:
+    buried = [held for held in doomed if held.letters]
+    if buried:
+        queue.end_together(buried)
+    return Counter(letter.reason for held in buried for letter in held.letters)
 
 
 def is_late(worker: Worker, entry: ConnectorEntry | None, file: HeldFile) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from runtime.deadline import expired
+from runtime.deadline import letter_reason
 from runtime.delivery import QUICK_TRIES, Delivery, GivenUp, obstacle_of
 from runtime.hold.objects import HeldBatch
 from runtime.hold.watch import Failure, worst_of
@@ -19,6 +19,9 @@ from runtime.worker import Worker
 from schemas.dead_letter import DeadLetter
 from schemas.event import app_group_of
 from schemas.lane import Lane, connector_of
+
+MAX_PORTION_REQUESTS = 32
+"""What is sent together at the most, so that fresh events of the lane are not kept waiting."""
 
 
 class HeldObject:
@@ -35,6 +38,7 @@ class HeldObject:
         self.name = name
         self.letters: list[DeadLetter] = []
         """Of events that are given up; the caller writes them before it closes the object."""
+        self.has_written_letters = False
         self.accepted = 0
         self.kept: str | None = None
         """The object that holds what is left of it, once it is closed."""
@@ -59,8 +63,13 @@ class HeldObject:
         return bool(self.accepted or self.letters)
 
     @property
+    def is_suspect(self) -> bool:
+        """Whether what is sent next was refused when it was last tried."""
+        return bool(self._waiting) and self._waiting[0].blame == "events"
+
+    @property
     def rejected(self) -> bool:
-        """Whether events are left of which none was accepted."""
+        """Whether events are left that were refused, and are not sent again by themselves."""
         return any(batch.blame == "events" for batch in self._left)
 
     @property
@@ -68,10 +77,12 @@ class HeldObject:
         """What the tries have cost: to be counted where they changed nothing."""
         return self._tally
 
-    def next_portion(self, max_events: int) -> list[HeldBatch]:
-        """Take the oldest events that were not tried yet, at most so many."""
+    def next_portion(
+        self, max_events: int, max_batches: int = MAX_PORTION_REQUESTS
+    ) -> list[HeldBatch]:
+        """Take the next events to be sent, at most so many; each batch is a request or more."""
         portion: list[HeldBatch] = []
-        while self._waiting and max_events > 0:
+        while self._waiting and max_events > 0 and len(portion) < max_batches:
             batch = self._waiting.popleft()
             if len(batch.events) > max_events:
                 rest = msgspec.structs.replace(batch, events=batch.events[max_events:])
@@ -95,17 +106,23 @@ class HeldObject:
         self._left += failed
         return worst_of(failed) if failed else None
 
-    def bury_rejected(self, most: int) -> int:
-        """Give up events of which none was accepted, at most so many; returns how many."""
+    def isolate_rejected(self, most: int) -> int:
+        """Bury events that were refused each by itself, at most so many; returns how many.
+
+        While more may be buried, what was refused together is sent again in its parts, before all
+        else: there may be events among it that the partner accepts.
+        """
         count = 0
-        kept: list[HeldBatch] = []
-        for batch in self._left:
-            doomed = batch.events[: most - count] if batch.blame == "events" else ()
-            self._give_up(batch, doomed, "rejected")
-            count += len(doomed)
-            if len(doomed) < len(batch.events):
-                kept.append(msgspec.structs.replace(batch, events=batch.events[len(doomed) :]))
-        self._left = kept
+        left, self._left = self._left, []
+        for batch in left:
+            if batch.blame == "events" and len(batch.events) == 1 and count < most:
+                self._give_up(batch, batch.events, batch.reason)
+                count += 1
+            else:
+                self._left.append(batch)
+        if count < most:
+            self._waiting.extendleft(b for b in reversed(self._left) if b.blame == "events")
+            self._left = [batch for batch in self._left if batch.blame != "events"]
         return count
 
     def bury_expired(self, now_ms: int) -> None:
@@ -115,14 +132,15 @@ class HeldObject:
         self._left = []
         for batch in batches:
             if self._worker.deadlines.has_passed(self._entry, batch.newest_ms, now_ms):
-                self._give_up(batch, batch.events, expired(self._entry))
+                self._give_up(batch, batch.events, letter_reason(self._entry))
             else:
                 self._waiting.append(batch)
 
     def write_letters(self) -> None:
         """Raises StorageError: they could not be written; the object stays as it was."""
-        if self.letters:
+        if self.letters and not self.has_written_letters:
             self._worker.write_letters(self.letters)
+            self.has_written_letters = True
 
     def close(self) -> Tally:
         """Put back what is left, remove the object, and say what became of its events.
@@ -135,7 +153,7 @@ class HeldObject:
         """
         hold = self._worker.hold
         is_own = hold.owned(self.lane, self.name)
-        left = [*self._left, *self._waiting]
+        left = _rejoined([*self._left, *self._waiting])
         self.kept = hold.put(self.lane, left) if left else None
         # The same content has the same name: then nothing has changed, and nothing goes.
         if self.kept != self.name:
@@ -149,7 +167,10 @@ class HeldObject:
         return self._tally
 
     def _sort(self, batch: HeldBatch) -> None:
-        """Set aside from sending what is of app groups that the connector names no more."""
+        """Set aside from sending what is not the connector's as it is now."""
+        if self._entry is not None and not self._entry.sink.has_part(batch.part):
+            self._set_aside(batch, batch.events, "other_kind")
+            return
         groups = self._entry.settings.app_group_ids if self._entry else None
         if groups is None:
             self._waiting.append(batch)
@@ -159,11 +180,12 @@ class HeldObject:
         if theirs:
             self._waiting.append(msgspec.structs.replace(batch, events=theirs))
         if others:
-            self._left.append(
-                msgspec.structs.replace(
-                    batch, events=others, reason="other_app_group", blame="none"
-                )
-            )
+            self._set_aside(batch, others, "other_app_group")
+
+    def _set_aside(self, batch: HeldBatch, events: Sequence[bytes], reason: str) -> None:
+        self._left.append(
+            msgspec.structs.replace(batch, events=events, reason=reason, blame="none")
+        )
 
     def _start(self, batch: HeldBatch, tries: int) -> Delivery:
         deliverer, lane = self._worker.deliverer, Lane(self._connector, batch.part)
@@ -191,3 +213,29 @@ class HeldObject:
             attempts=batch.attempts,
             replays=batch.replays,
         )
+
+
+def _rejoined(batches: Sequence[HeldBatch]) -> list[HeldBatch]:
+    """Batches without the divisions that were made to find what is refused.
+
+    A lane that rejects everything is probed with the head of its queue, which must not be one event:
+    that may be one that no partner ever takes.
+    """
+    joined: list[HeldBatch] = []
+    for batch in batches:
+        before = joined[-1] if joined else None
+        if before is not None and batch.blame == "events" and _life_of(before) == _life_of(batch):
+            joined[-1] = msgspec.structs.replace(
+                batch,
+                events=[*before.events, *batch.events],
+                attempts=max(before.attempts, batch.attempts),
+            )
+        else:
+            joined.append(batch)
+    return joined
+
+
+def _life_of(batch: HeldBatch) -> tuple[object, ...]:
+    """What the parts of a divided batch have in common."""
+    times = (batch.oldest_ms, batch.newest_ms, batch.first_failed_ms)
+    return batch.part, batch.blame, batch.reason, batch.replays, times

@@ -1,5 +1,7 @@
 """The queue of one lane of the hold as one process sees it: listed now and then, read oldest first."""
 
+from collections.abc import Sequence
+
 from runtime.clock import is_recent
 from runtime.hold.held_object import HeldObject
 from runtime.hold.objects import ForeignObject, HeldFile
@@ -9,6 +11,8 @@ from runtime.worker import Worker
 
 LIST_MS = 30_000
 """So often a queue is listed for what others have written to it."""
+UNREADABLE_MS = 600_000
+"""So long an object that could not be read is passed over: it must not stop those behind it."""
 
 
 class HeldQueue:
@@ -26,6 +30,9 @@ class HeldQueue:
         self._listed_at_ms: int | None = None
         self._passed_over: set[str] = set()
         self._open: HeldObject | None = None
+        self._ended: dict[str, HeldObject] = {}
+        """Objects by name, of which it is not written yet what became of them."""
+        self._unreadable_until_ms: dict[str, int] = {}
 
     @property
     def empty(self) -> bool:
@@ -34,9 +41,12 @@ class HeldQueue:
     @property
     def sendable(self) -> bool:
         """Whether something is left that the connector may take."""
-        return self._open is not None or any(
-            file.name not in self._passed_over for file in self.files
-        )
+        return self._open is not None or any(map(self._may_send, self.files))
+
+    @property
+    def is_isolating(self) -> bool:
+        """Whether the object that is being sent has events that were refused, but not one by one."""
+        return self._open is not None and self._open.is_suspect
 
     def look(self, anew: bool) -> None:
         """List the queue, if it was not listed lately or must be listed anew.
@@ -48,6 +58,10 @@ class HeldQueue:
         if anew or not is_recent(self._listed_at_ms, now, LIST_MS):
             self._listed_at_ms = now
             self.files = self._worker.hold.files(self._lane)
+
+    def mistrust(self) -> None:
+        """List the queue anew at the next look: it may be another than we think."""
+        self._listed_at_ms = None
 
     def reconsider(self) -> None:
         """Look again at what the connector would not take: its settings have changed.
@@ -81,33 +95,55 @@ class HeldQueue:
             self.set_aside += 1
         except StorageError as error:
             if error.fault != "missing":
+                self._unreadable_until_ms[file.name] = self._worker.now_ms() + UNREADABLE_MS
                 raise
         self._forget(file.name)
         return None
+
+    def may_read(self, file: HeldFile) -> bool:
+        """Whether an object is none of those that could not be read lately."""
+        return self._worker.now_ms() >= self._unreadable_until_ms.get(file.name, 0)
 
     def end(self, held: HeldObject) -> None:
         """Write what became of an object, and put back what is left of it.
 
         Raises:
-            StorageError: it could not be written; the object stays as it was.
+            StorageError: it could not be written; `settle` does it, and nothing is sent again.
         """
         self._open = None
         if held.changed:
-            held.write_letters()
-            self.close(held)
+            self._ended[held.name] = held
+            self._close(held)
         else:
             self._tally.add(held.cost)
 
-    def close(self, held: HeldObject) -> None:
-        """The same for an object whose letters are written.
+    def end_together(self, buried: Sequence[HeldObject]) -> None:
+        """The same for objects of which events were buried: their letters go to one file.
 
         Raises:
-            StorageError: it could not be written, or the object not be removed.
+            StorageError: the letters could not be written, and the objects stay as they were; or
+                one could not be closed, and `settle` does it.
         """
-        self._tally.add(held.close())
-        self._forget(held.name)
-        if held.kept is not None:
-            self.look(anew=True)
+        self._worker.write_letters([letter for held in buried for letter in held.letters])
+        for held in buried:
+            held.has_written_letters = True
+            self._ended[held.name] = held
+        for held in buried:
+            self._close(held)
+
+    def settle(self) -> None:
+        """Write what became of objects where that could not be written before.
+
+        Raises:
+            StorageError: it still cannot be.
+        """
+        for held in list(self._ended.values()):
+            self._close(held)
+
+    def abandon(self) -> None:
+        """Forget what is under way, for another job attends the lane: the queue stays as it is."""
+        self._open = None
+        self._ended.clear()
 
     def put_back(self) -> None:
         """End the object that is half sent.
@@ -124,7 +160,7 @@ class HeldQueue:
 
     def _first(self) -> HeldObject | None:
         for file in self.files:
-            if file.name not in self._passed_over:
+            if self._may_send(file):
                 held = self.open(file)
                 if held is not None and held.unsent:
                     return held
@@ -132,6 +168,18 @@ class HeldQueue:
                     self._passed_over.add(file.name)
         return None
 
+    def _may_send(self, file: HeldFile) -> bool:
+        return file.name not in self._passed_over and self.may_read(file)
+
+    def _close(self, held: HeldObject) -> None:
+        held.write_letters()
+        self._tally.add(held.close())
+        del self._ended[held.name]
+        self._forget(held.name)
+        if held.kept is not None:
+            self.look(anew=True)
+
     def _forget(self, name: str) -> None:
         self.files = [file for file in self.files if file.name != name]
         self._passed_over.discard(name)
+        self._unreadable_until_ms.pop(name, None)

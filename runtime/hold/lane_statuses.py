@@ -15,7 +15,7 @@ from schemas.lane import connector_of, file_name_of, lane_of_file
 from schemas.lane_status import LaneStatus
 
 ATTENDED_MS = 120_000
-"""A lane whose status nobody has written for so long is attended by nobody."""
+"""A lane whose status nobody has written for so long is attended by nobody; clocks may differ by it."""
 
 _LISTINGS = 16
 """At a time: each is a round trip to an object store."""
@@ -69,7 +69,7 @@ def is_attended(status: LaneStatus, now_ms: int) -> bool:
     at_ms = from_rfc3339(status.attended_at)
     if not status.attended_by or at_ms is None or has_ended(status.attended_by):
         return False
-    return now_ms - at_ms < ATTENDED_MS
+    return abs(now_ms - at_ms) < ATTENDED_MS
 
 
 def other_attendant(root: str, lane: str, job: str, now_ms: int) -> str | None:

@@ -8,7 +8,7 @@ for each batch one line of JSON about it, then its events.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -51,7 +51,7 @@ class HeldBatch(_About, frozen=True, kw_only=True):
 class _Header(_About, frozen=True, kw_only=True):
     """The line of JSON before a batch's events."""
 
-    count: int
+    count: Annotated[int, msgspec.Meta(ge=0)]
     format: Literal[1] = 1
 
 
@@ -154,7 +154,7 @@ def decode(content: bytes) -> Iterator[HeldBatch]:
     """The batches of an object's content.
 
     Raises:
-        msgspec.DecodeError: it is of another form.
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is of another form.
     """
     lines = content.split(b"\n")[:-1]
     at = 0

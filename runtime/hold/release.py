@@ -4,15 +4,13 @@ import time
 
 from runtime.connectors import ConnectorEntry
 from runtime.delivery import QUICK_TRIES
-from runtime.hold.held_object import HeldObject
+from runtime.hold.held_object import MAX_PORTION_REQUESTS, HeldObject
 from runtime.hold.held_queue import HeldQueue
+from runtime.hold.objects import HeldBatch
 from runtime.hold.turn import TURN_SECONDS, Turn
-from runtime.hold.watch import MAX_REJECTED, Failure, Watch
+from runtime.hold.watch import REJECTS_EVERYTHING, Failure, Watch
 from runtime.token_bucket import TokenBucket, full_bucket, release_share
 from runtime.worker import Worker
-
-MAX_PORTION_REQUESTS = 32
-"""What is sent together at the most, so that fresh events of the lane are not kept waiting."""
 
 
 class LaneRelease:
@@ -46,8 +44,7 @@ class LaneRelease:
     def _send(
         self, entry: ConnectorEntry, held: HeldObject, watch: Watch, turn: Turn, tries: int
     ) -> None:
-        most = entry.sink.max_events * min(entry.settings.concurrency, MAX_PORTION_REQUESTS)
-        portion = held.next_portion(min(self._portion or entry.sink.max_events, most))
+        portion = self._next_portion(entry, held, turn.may_bury(watch))
         events = [event for batch in portion for event in batch.events]
         if self._bucket is not None:
             self._bucket = self._bucket.paid(entry.sink.rate_units(events))
@@ -55,22 +52,33 @@ class LaneRelease:
         failure = held.send(portion, tries)
         if held.accepted > before:
             turn.accept()
-            self._portion = 2 * len(events)
+            self._portion = max(self._portion, 2 * len(events))
         if failure is not None and failure.blame == "events":
-            failure = self._bury_rejected(held, watch, turn, failure)
+            failure = self._isolate_rejected(held, watch, turn, failure)
         turn.failure = failure
 
-    def _bury_rejected(
+    def _next_portion(
+        self, entry: ConnectorEntry, held: HeldObject, may_bury: int
+    ) -> list[HeldBatch]:
+        """What is sent together: of events that were refused, no more than may be buried."""
+        requests = min(entry.settings.concurrency, MAX_PORTION_REQUESTS)
+        most = min(self._portion or entry.sink.max_events, entry.sink.max_events * requests)
+        if held.is_suspect and may_bury:
+            most = min(most, may_bury)
+            if self._worker.deliverer.breaker.is_doubted(self._lane):  # they go one by one
+                requests = 1
+        return held.next_portion(most, requests)
+
+    def _isolate_rejected(
         self, held: HeldObject, watch: Watch, turn: Turn, failure: Failure
     ) -> Failure | None:
-        """Bury events of which none was accepted, until so many were that it is the lane's fault."""
+        """Bury what is refused by itself, until so much is buried that it is the lane's fault."""
         if self._worker.deliverer.breaker.take_accepted(self._lane):
             turn.accept()
-        before = 0 if turn.accepted else watch.rejected
-        turn.rejected += held.bury_rejected(MAX_REJECTED - before - turn.rejected)
+        turn.rejected += held.isolate_rejected(turn.may_bury(watch))
         if not held.rejected:
             return None
-        return Failure("rejects_everything", "lane", failure.status, failure.answer)
+        return Failure(REJECTS_EVERYTHING, "lane", failure.status, failure.answer)
 
     def _has_token(self, entry: ConnectorEntry, turn: Turn) -> bool:
         rate = release_share(entry)

@@ -48,6 +48,10 @@ class Suspensions:
         """The state of a lane of the hold; None where it is neither suspended nor resuming."""
         return self._states.get(lane)
 
+    def lanes(self) -> list[str]:
+        """The lanes that are suspended or resuming, as far as is known."""
+        return list(self._states)
+
     def mark(self, lane: str, state: LaneState | None) -> None:
         """Say what a lane's state is now, to this process at once and to others by a marker.
 

@@ -3,7 +3,15 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from runtime.hold.watch import Failure, ProbePace, Watch, accepted, failed, rejected
+from runtime.hold.watch import (
+    MAX_REJECTED,
+    Failure,
+    ProbePace,
+    Watch,
+    accepted,
+    failed,
+    rejected,
+)
 
 TURN_SECONDS = 2.0
 """How long a queue is worked on at a time, so that lanes take turns."""
@@ -21,6 +29,11 @@ class Turn:
     """Events that were past their deadline, by reason."""
     token_at_ms: int = 0
     """When the rate limit lets the next portion go."""
+
+    def may_bury(self, watch: Watch) -> int:
+        """How many more events may be buried as rejected before one is accepted."""
+        before = 0 if self.accepted else watch.rejected
+        return max(0, MAX_REJECTED - before - self.rejected)
 
     def accept(self) -> None:
         self.accepted = True

@@ -18,6 +18,9 @@ FIRST_TRY_MS = 5_000
 """What failed once is tried again within this time, before the lane is suspended for it."""
 MAX_REJECTED = 100
 """So many rejected events are buried with none accepted in between; then it is the lane's fault."""
+REJECTS_EVERYTHING = "rejects_everything"
+MOST_ASKED_MS = 6 * 3_600_000
+"""A partner's own Retry-After is honoured up to this: an odd one must not strand a lane for years."""
 
 
 class Watch(msgspec.Struct, array_like=True, frozen=True):
@@ -112,7 +115,7 @@ def failed(watch: Watch, failure: Failure, now_ms: int, pace: ProbePace) -> Watc
         since_ms=watch.since_ms if watch.state == state else now_ms,
         failed_ms=now_ms,
         failures=failures,
-        next_try_ms=max(now_ms + wait_ms, failure.retry_at_ms),
+        next_try_ms=max(now_ms + wait_ms, min(failure.retry_at_ms, now_ms + MOST_ASKED_MS)),
     )
 
 

@@ -1,12 +1,17 @@
 """What is read of an answer: when to come back, and what may be shown of it."""
 
+import html
+import json
+import time
 import urllib.parse
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.answers import retry_after_seconds, sanitise, spelled_out
+from runtime.answers import MOST_ASKED_SECONDS, retry_after_seconds, sanitise, spelled_out
+from runtime.exchange import MAX_ANSWER_BYTES
 from schemas.limits import MAX_DETAIL_CHARS
 from sinks.sink import Answer, HttpRequest
 
@@ -34,9 +39,26 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, seconds: float)
     assert asked(value) == seconds
 
 
-@pytest.mark.parametrize("value", ["9" * 400, "99999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_an_absurd_wait_is_a_long_but_finite_one(value: str) -> None:
-    assert asked(value) == 1e9
+@pytest.mark.parametrize(
+    "value", ["9" * 400, "1764184000", "21601", "Fri, 31 Dec 9999 23:59:59 GMT"]
+)
+def test_an_absurd_wait_is_six_hours(value: str) -> None:
+    assert asked(value) == MOST_ASKED_SECONDS == 6 * 3_600
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    "value", ["Tue Nov 14 22:14:20 2023", "Tue, 14 Nov 2023 22:14:20", "14 Nov 2023 22:14:20 -0000"]
+)
+def test_a_date_without_a_zone_is_gmt_wherever_we_run(
+    value: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        found = asked(value)
+    time.tzset()
+    assert found == 60
 
 
 @pytest.mark.parametrize(
@@ -67,7 +89,7 @@ def test_the_name_of_the_header_has_no_case(name: str) -> None:
 )
 def test_no_retry_after_breaks_the_delivery(value: str) -> None:
     found = asked(value)
-    assert found is None or 0 <= found <= 1e9
+    assert found is None or 0 <= found <= MOST_ASKED_SECONDS
 
 
 def test_secrets_are_taken_out_as_they_are_and_as_a_url_spells_them() -> None:
@@ -106,3 +128,60 @@ def test_a_key_is_masked_however_the_partner_spells_it() -> None:
     for said in ("1/abcd", "1%2Fabcd", r"1\/abcd"):
         answer = Answer(400, body=f"bad key {said}.".encode())
         assert sanitise(answer, [request.url, *spelled_out(request)]) == "bad key [SECRET]."
+
+
+KEY = "T0+1/a&b<\"c'=d\\ä"
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "HTML": html.escape,
+    "HTML by numbers": lambda text: "".join(
+        char if char.isalnum() else f"&#{ord(char)};" for char in text
+    ),
+    "HTML by hexadecimal numbers": lambda text: "".join(
+        char if char.isalnum() else f"&#x{ord(char):X};" for char in text
+    ),
+    "HTML by names": lambda text: html.escape(text).replace("&#x27;", "&apos;"),
+    "JSON": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "JSON in ASCII": lambda text: json.dumps(text)[1:-1],
+    "JSON with escaped slashes": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "a URL's part": lambda text: urllib.parse.quote(text, safe=""),
+    "a URL's path": urllib.parse.quote,
+    "a URL in small letters": lambda text: urllib.parse.quote(text, safe="").replace("%2B", "%2b"),
+    "a form": urllib.parse.quote_plus,
+    "a path in HTML": lambda text: html.escape(urllib.parse.quote(text, safe="/&")),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_secret_is_taken_out_in_any_spelling(spelling: str) -> None:
+    body = f"bad key {SPELLINGS[spelling](KEY)}.".encode()
+    assert sanitise(Answer(401, body=body), [KEY]) == "bad key [SECRET]."
+
+
+@pytest.mark.parametrize("query", ["", "?v=1"])
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Cannot POST /services/T0123/B0456/abcdefghijklmnopqrst", "Cannot POST [SECRET]"),
+        ("Cannot POST /services/T0123/B0456/abcdefghijklmnopqrst?v=1", "Cannot POST [SECRET]"),
+        ("no hook abcdefghijklmnopqrst", "no hook [SECRET]"),
+        ("no team ab12cd", "no team ab12cd"),
+    ],
+)
+def test_the_path_of_a_url_that_is_a_secret_is_one_too(said: str, shown: str, query: str) -> None:
+    url = f"https://hooks.example.com/services/T0123/B0456/abcdefghijklmnopqrst{query}"
+    request = HttpRequest("POST", url, {}, b"")
+    found = sanitise(Answer(404, body=said.encode()), [url, *spelled_out(request)])
+    assert found.removesuffix("?v=1") == shown
+
+
+def test_the_path_and_the_short_values_of_a_url_that_is_no_secret_are_shown() -> None:
+    request = HttpRequest("POST", "https://a.example.com/in?v=1&region=us", {}, b"")
+    said = "the token for /in expired at 2026-11-21 1h ago in us-1"
+    assert sanitise(Answer(401, body=said.encode()), spelled_out(request)) == said
+
+
+@pytest.mark.parametrize("before", [8 * MAX_DETAIL_CHARS - 10, MAX_ANSWER_BYTES - 10])
+def test_a_secret_that_loses_its_end_by_a_cut_is_not_shown(before: int) -> None:
+    body = (b" " * before + b"abcdefghijklmnopqrstuvwxyz")[:MAX_ANSWER_BYTES]
+    assert "abc" not in sanitise(Answer(400, body=body), ["abcdefghijklmnopqrstuvwxyz"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.breaker import FIRST_SECONDS, LONGEST_SECONDS, MOST_ASKED_SECONDS, Breaker
+from runtime.breaker import FIRST_SECONDS, LONGEST_SECONDS, Breaker
 
 
 class Clock:
@@ -41,7 +41,7 @@ def test_trips_in_a_row_are_longer_up_to_a_limit_and_a_success_ends_them(clock: 
         clock.now += LONGEST_SECONDS
     assert not breaker.is_open("a")
     breaker.trip("a")
-    breaker.succeed("a")
+    breaker.succeed("a", clock.now)
     assert not breaker.is_open("a")
     assert not breaker.is_doubted("a")
 
@@ -54,13 +54,47 @@ def test_many_failures_at_once_are_one_trip(clock: Clock) -> None:
     assert not breaker.is_open("a")
 
 
-@pytest.mark.parametrize(("asked", "open_for"), [(60, 60), (1e9, MOST_ASKED_SECONDS)])
-def test_a_lane_stays_open_as_long_as_the_partner_asks_within_reason(
-    asked: float, open_for: float, clock: Clock
+def test_a_lane_stays_open_as_long_as_the_partner_asks(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    breaker.trip("a", 60)
+    clock.now = 59.75
+    assert breaker.is_open("a")
+    clock.now = 60
+    assert not breaker.is_open("a")
+
+
+@pytest.mark.parametrize("seconds", [(0, 60), (60, 0), (30, 60), (60, 30), (60, 0, 0, 0)])
+def test_of_several_failures_the_longest_wait_counts(
+    seconds: tuple[float, ...], clock: Clock
 ) -> None:
     breaker = Breaker(clock)
-    breaker.trip("a", asked)
-    clock.now = open_for - 0.25
+    for asked in seconds:
+        breaker.trip("a", asked)
+    clock.now = 59.75
     assert breaker.is_open("a")
-    clock.now = open_for
+    clock.now = 60
     assert not breaker.is_open("a")
+
+
+def test_what_was_on_its_way_does_not_end_a_wait_that_the_partner_asked_for(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    clock.now = 10
+    breaker.trip("a", 60)
+    clock.now = 11
+    breaker.succeed("a", sent_at=9)
+    assert breaker.is_open("a")
+    breaker.trip("a")
+    clock.now = 69.75
+    breaker.succeed("a", sent_at=9)
+    assert breaker.is_open("a")
+    clock.now = 70
+    breaker.succeed("a", sent_at=9)
+    assert not breaker.is_doubted("a")
+
+
+def test_what_was_sent_after_it_ends_the_wait(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    breaker.trip("a", 60)
+    breaker.succeed("a", sent_at=clock.now + 1)
+    assert not breaker.is_open("a")
+    assert not breaker.is_doubted("a")

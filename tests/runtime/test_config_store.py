@@ -10,12 +10,18 @@ from typing import Any
 
 import pytest
 
+from runtime import config_store
 from runtime.address import PUBLIC_ONLY
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError
 from tests.runtime.configs import hook
 
 SECRET = "sk_live_4711"
+
+
+@pytest.fixture(autouse=True)
+def _settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_store, "SETTLED_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -128,6 +134,54 @@ def test_a_new_connector_that_is_not_valid_is_not_there(
     assert set(urls(store)) == {"a"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "Crm-Hook"},
+        {"name": "crm_hook"},
+        {"name": None},
+        {"name": 7},
+        {"name": "crm-\ud800"},
+        {"name": "other"},  # which is taken
+    ],
+)
+def test_a_wrong_name_removes_nothing(
+    changes: Mapping[str, Any],
+    opened: Callable[..., ConfigStore],
+    file: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crm = hook("crm-hook")
+    store = opened(hook("other"), crm, hook("gone"))
+    write(file, hook("other"), {**crm, **changes}, hook("new"))
+    store.refresh()
+    assert set(urls(store)) == {"other", "crm-hook", "gone", "new"}
+    (error,) = errors_in(caplog)
+    assert "no connector is removed until the file is valid" in error
+    write(file, hook("other"), hook("new"))
+    store.refresh()
+    assert set(urls(store)) == {"other", "new"}
+
+
+def test_an_edit_of_nobody_knows_whom_does_not_double_a_connector_that_was_renamed(
+    opened: Callable[..., ConfigStore], file: Path
+) -> None:
+    store = opened(hook("a"), hook("b"))
+    write(file, hook("renamed", url="https://a.example.com/"), hook("B"))
+    store.refresh()
+    assert set(urls(store)) == {"renamed", "b"}
+
+
+@pytest.mark.parametrize("changes", [{"timeout": 10**400}, {"enabled": "\ud800"}])
+def test_a_value_that_python_cannot_take_is_refused_like_any_other(
+    changes: Mapping[str, Any], opened: Callable[..., ConfigStore], file: Path
+) -> None:
+    store = opened(hook("a"), hook("b"))
+    write(file, hook("a", **changes), hook("b", url="https://new.example.com"))
+    store.refresh()
+    assert urls(store) == {"a": "https://a.example.com/", "b": "https://new.example.com"}
+
+
 def test_the_last_good_settings_stay_through_any_number_of_bad_edits(
     opened: Callable[..., ConfigStore], file: Path
 ) -> None:
@@ -205,3 +259,47 @@ def test_a_refused_edit_is_logged_once_and_not_at_every_reading(
     write(file, hook("a", shards=0))
     store.refresh()
     assert len(caplog.records) == 1 + 1
+
+
+def test_a_file_that_is_still_being_written_is_not_read_yet(
+    opened: Callable[..., ConfigStore], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a YAML file is a valid one of fewer connectors."""
+    monkeypatch.setattr(config_store, "SETTLED_SECONDS", 1.0)
+    store = opened(hook("a"), hook("b"))
+    yaml = "connectors:\n" + "".join(
+        f"- {{name: {name}, kind: postback, url: 'https://{name}.example.com/'}}\n"
+        for name in "abc"
+    )
+    file.write_text(yaml[:120])
+    refreshing = threading.Thread(target=store.refresh)
+    refreshing.start()
+    file.write_text(yaml)
+    refreshing.join()
+    assert set(store.current().connectors) == {"a", "b", "c"}
+
+
+def test_what_an_edit_adds_removes_and_changes_is_logged(
+    opened: Callable[..., ConfigStore], file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(hook("a"), hook("b"), hook("c"))
+    write(file, hook("b", paused=True), hook("c"), hook("d"))
+    with caplog.at_level(logging.INFO, "runtime.config_store"):
+        store.refresh()
+    assert sorted(caplog.messages) == [
+        "connector 'a' is removed",
+        "connector 'b' is changed",
+        "connector 'd' is added",
+    ]
+
+
+def test_only_what_was_there_throughout_was_offered_everything(
+    opened: Callable[..., ConfigStore], file: Path
+) -> None:
+    store = opened(hook("a"), hook("b"), hook("c", app_group_ids=["g"]))
+    assert store.throughout == {"a", "b"}
+    write(file, hook("a"), hook("c"))
+    store.refresh()
+    write(file, hook("a"), hook("b"), hook("c"))
+    store.refresh()
+    assert store.throughout == {"a"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runtime.connectors import ConnectorEntry
-from runtime.deadline import Deadlines, expired
+from runtime.deadline import Deadlines, letter_reason
 from tests.runtime.configs import config_of, hook
 
 DAY = 86_400
@@ -31,6 +31,6 @@ def test_late_arrivals_are_refused_unless_they_get_one_try(late_events: Any, ref
 
 
 def test_the_reason_says_whether_the_connector_is_still_there() -> None:
-    assert expired(entry()) == "expired"
-    assert expired(entry(enabled=False)) == "connector_removed"
-    assert expired(None) == "connector_removed"
+    assert letter_reason(entry()) == "expired"
+    assert letter_reason(entry(enabled=False)) == "connector_removed"
+    assert letter_reason(None) == "connector_removed"

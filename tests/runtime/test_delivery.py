@@ -1,8 +1,11 @@
 """Deliveries to real servers: every event of a batch ends delivered, undelivered or given up."""
 
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -11,18 +14,24 @@ from hypothesis import strategies as st
 
 from runtime.address import AddressPolicy
 from runtime.answers import sanitise, spelled_out
+from runtime.clock import now_ms
 from runtime.connectors import ConnectorEntry
-from runtime.delivery import Deliverer, Delivery, Outcome
+from runtime.delivery import Deliverer, Delivery, Outcome, Send
 from runtime.exchange import HttpExchange
 from runtime.pool import LanePool
 from runtime.secrets import SecretStore
+from runtime.worker import POOL_THREADS
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
 from schemas.connector import decode_hook, secret_references
 from schemas.lane import Lane
 from sinks import sink_kinds
 from sinks.sink import Answer, HttpRequest, Packed, Request
+from tests.pipeline.running import eventually
+from tests.runtime.wire import ok, says, serving
 
+HOOK = {"kind": "postback", "name": "hook"}
+WAIT = b"HTTP/1.1 429 Slow\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n"
 EVENTS = list(sample_events(250, seed=5))
 IDS = [msgspec.json.decode(event)["id"] for event in EVENTS]
 
@@ -162,15 +171,152 @@ def test_a_batch_of_which_nothing_is_accepted_is_kept_whole(
     assert outcome.tally.attempts <= 1 + 16
 
 
-def test_413_splits_and_a_single_event_that_is_too_large_is_given_up(
+def test_413_splits_and_a_single_event_that_alone_is_too_large_is_given_up(
     start: Any, sandbox: PartnerSandbox
 ) -> None:
     sandbox.set_fault("hook", Fault(status=413, times=2))
     assert fates(start(EVENTS[:8]).outcome) == (8, 0, 0)
+    sandbox.set_fault("hook", Fault(status=413, reject_ids=frozenset({IDS[5]})))
+    outcome = start(EVENTS[:8]).outcome
+    assert fates(outcome) == (7, 0, 1)
+    assert outcome.given_up[0].event == EVENTS[5]
+    assert (outcome.given_up[0].reason, outcome.given_up[0].status) == ("too_large", 413)
+
+
+@pytest.mark.parametrize("count", [1, 2, 130])
+def test_a_partner_that_finds_everything_too_large_has_nothing_buried(
+    count: int, start: Any, sandbox: PartnerSandbox
+) -> None:
     sandbox.set_fault("hook", Fault(status=413))
-    outcome = start(EVENTS[:1]).outcome
-    assert fates(outcome) == (0, 0, 1)
-    assert outcome.given_up[0].reason == "too_large"
+    outcome = start(EVENTS[:count]).outcome
+    assert fates(outcome) == (0, count, 0)
+    assert {(part.reason, part.blame) for part in outcome.undelivered} == {("too_large", "events")}
+
+
+def test_a_key_that_was_renewed_at_both_ends_is_read_again_and_nothing_is_suspended(
+    start: Any, deliverer: Deliverer, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("wrong")
+    deliverer.secrets.resolve([f"file:{key}"])
+    key.write_text("right")
+    outcome = start(EVENTS, token=f"file:{key}").outcome
+    assert fates(outcome) == (250, 0, 0)
+    assert not deliverer.leaves_alone("hook")
+
+
+def test_a_new_key_that_is_refused_too_suspends(deliverer: Deliverer, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+
+    def refuse(connection: socket.socket, _: bytes) -> None:
+        key.write_text(f"key {len(server.requests)}")  # another one at each look
+        connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+
+    key.write_text("key")
+    with serving(refuse) as server:
+        entry = entry_of({**HOOK, "url": server.url, "token": f"file:{key}"})
+        delivery = deliverer.start(Lane("hook", ""), entry, EVENTS[:10])
+        assert delivery.wait(20)
+        assert len(server.requests) == 2
+    assert fates(delivery.outcome) == (0, 10, 0)
+    assert [part.blame for part in delivery.outcome.undelivered] == ["lane"]
+    assert deliverer.leaves_alone("hook")
+
+
+def test_a_wait_that_the_partner_asks_for_is_kept_though_it_takes_what_is_on_its_way(
+    deliverer: Deliverer,
+) -> None:
+    """Of two requests on their way one is told to wait; then the other one is accepted."""
+    told, together = threading.Event(), threading.Barrier(2)
+
+    def one_of_two(connection: socket.socket, request: bytes) -> None:
+        together.wait(20)
+        if IDS[0].encode() in request:
+            connection.sendall(WAIT)
+        else:
+            assert told.wait(20)
+            connection.sendall(ok())
+
+    with serving(one_of_two) as server:
+        entry = entry_of({**HOOK, "url": server.url, "max_events": 1})
+        delivery = deliverer.start(Lane("hook", ""), entry, EVENTS[:2])
+        assert eventually(lambda: deliverer.leaves_alone("hook"))
+        told.set()
+        assert delivery.wait(20)
+        assert fates(delivery.outcome) == (1, 1, 0)
+        assert deliverer.leaves_alone("hook")
+        later = deliverer.start(Lane("hook", ""), entry, EVENTS[2:20])
+        assert later.wait(20)
+        assert fates(later.outcome) == (0, 18, 0)
+        assert len(server.requests) == 2
+
+
+def test_a_release_ends_where_the_partner_asks_to_wait(deliverer: Deliverer) -> None:
+    with serving(says(WAIT)) as server:
+        entry = entry_of({**HOOK, "url": server.url, "max_events": 1, "concurrency": 1})
+        delivery = deliverer.release(Lane("hook", ""), entry, EVENTS[:20])
+        assert delivery.wait(20)
+        assert len(server.requests) == 1
+    assert fates(delivery.outcome) == (0, 20, 0)
+    assert all(part.retry_at_ms for part in delivery.outcome.undelivered)
+
+
+def test_an_absurd_wait_is_cut_to_six_hours(deliverer: Deliverer) -> None:
+    with serving(says(WAIT.replace(b"60", b"1764184000"))) as server:
+        entry = entry_of({**HOOK, "url": server.url})
+        delivery = deliverer.start(Lane("hook", ""), entry, EVENTS[:1])
+        assert delivery.wait(20)
+    assert delivery.outcome.undelivered[0].retry_at_ms <= now_ms() + 6 * 3_600_000
+
+
+def test_a_url_that_is_a_secret_is_not_shown_by_a_page_that_repeats_its_path(
+    deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_found(connection: socket.socket, request: bytes) -> None:
+        page = b"<pre>Cannot POST %s</pre>" % request.split()[1].partition(b"?")[0]
+        head = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n" % len(page)
+        connection.sendall(head + page)
+
+    with serving(not_found) as server:
+        monkeypatch.setenv("HOOK", f"{server.url}services/T0123/abcdefghijklmnop?v=1")
+        delivery = deliverer.start(
+            Lane("hook", ""), entry_of({**HOOK, "url": "env:HOOK"}), EVENTS[:1]
+        )
+        assert delivery.wait(20)
+    assert delivery.outcome.undelivered[0].answer == "<pre>Cannot POST [SECRET]</pre>"
+
+
+def test_forty_lanes_that_hang_on_all_their_requests_hold_up_no_other() -> None:
+    stopped = threading.Event()
+
+    def hang(connection: socket.socket, _: bytes) -> None:
+        stopped.wait(20)
+        connection.sendall(ok())
+
+    exchange = HttpExchange(AddressPolicy(allow_local=True), POOL_THREADS)
+    pool = LanePool(POOL_THREADS)
+    deliverer = Deliverer(pool, SecretStore(), cast("Send", exchange.send))
+    with serving(hang) as bad, serving(says(ok())) as good:
+        hanging = [
+            deliverer.start(
+                Lane(f"bad-{number}", ""),
+                entry_of({**HOOK, "url": bad.url, "max_events": 1, "concurrency": 8}),
+                EVENTS[:8],
+            )
+            for number in range(40)
+        ]
+        assert eventually(lambda: len(bad.requests) >= POOL_THREADS // 2)
+        began = time.monotonic()
+        delivery = deliverer.start(
+            Lane("good", ""), entry_of({**HOOK, "url": good.url}), EVENTS[:10]
+        )
+        assert delivery.wait(20)
+        assert time.monotonic() - began < 0.5
+        assert fates(delivery.outcome) == (10, 0, 0)
+        stopped.set()
+        assert all(one.wait(20) for one in hanging)
+    pool.close()
+    exchange.close()
 
 
 def test_a_hang_ends_at_the_deadline(start: Any, sandbox: PartnerSandbox) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import logging
 import socket
 import ssl
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -243,6 +245,57 @@ def test_a_name_that_leads_nowhere_is_a_network_error(name: str, exchange: HttpE
     assert post(exchange, f"http://{name}/{PATH}").error == "network"
 
 
+@pytest.fixture
+def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The machine's own lookup of names hangs on `*.example.com`, until the event is set."""
+    answers, found = threading.Event(), socket.getaddrinfo
+
+    def find(host: str, *args: Any, **kwargs: Any) -> Any:
+        if not host.endswith(".example.com"):
+            return found(host, *args, **kwargs)
+        answers.wait(DEADLINE_SECONDS)
+        return found("127.0.0.1", *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", find)
+    yield answers
+    answers.set()
+    for thread in lookups():
+        thread.join()
+
+
+def lookups() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "lookup"]
+
+
+def test_a_lookup_that_hangs_is_left_at_the_deadline_and_costs_one_thread(
+    exchange: HttpExchange, name_server: threading.Event
+) -> None:
+    with serving(says(ok())) as server, ThreadPoolExecutor(5) as threads:
+        url = f"http://a.example.com:{server.port}/"
+        for answer, seconds in threads.map(
+            lambda _: timed(lambda: post(exchange, url, 0.5)), range(10)
+        ):
+            assert answer.error == "timeout"
+            assert seconds < 1.5
+        assert len(lookups()) == 1
+        assert post(exchange, server.url).status == 200  # other names are found meanwhile
+        name_server.set()
+        assert post(exchange, url).status == 200
+
+
+def test_no_more_than_so_many_lookups_hang_at_once(
+    exchange: HttpExchange, name_server: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.exchange.MAX_LOOKUPS", 2)
+    with serving(says(ok())) as server, ThreadPoolExecutor(5) as threads:
+        urls = [f"http://{name}.example.com:{server.port}/" for name in "abcde"]
+        answers = list(threads.map(lambda url: post(exchange, url, 0.5), urls))
+        assert [answer.error for answer in answers] == ["timeout"] * 5
+        assert len(lookups()) == 2
+        name_server.set()
+        assert [post(exchange, url).status for url in urls] == [200] * 5
+
+
 GARBAGE: dict[str, Script] = {
     "no http": says(b"220 mail.example.com ESMTP\r\n"),
     "nothing": lambda connection, _: connection.shutdown(socket.SHUT_RDWR),
@@ -367,6 +420,62 @@ def test_an_interim_answer_is_not_the_answer(exchange: HttpExchange) -> None:
         assert post(exchange, server.url).body == b"real"
 
 
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 199 So\r\n\r\n",
+    ],
+)
+def test_the_answer_after_interim_ones_counts_and_is_not_the_next_requests(
+    interim: bytes, exchange: HttpExchange
+) -> None:
+    def interim_then_echo(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(interim)
+        echo(connection, request)
+
+    with serving(interim_then_echo) as server:
+        for number in range(5):
+            body = b"request %d" % number
+            answer = post(exchange, server.url, body=body)
+            assert (answer.status, answer.body) == (200, body)
+        assert server.connections == 1
+
+
+def test_interim_answers_without_end_are_left_at_the_deadline(exchange: HttpExchange) -> None:
+    stopped = threading.Event()
+
+    def interim_only(connection: socket.socket, _: bytes) -> None:
+        while not stopped.is_set():
+            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    with serving(interim_only) as server:
+        answer, seconds = timed(lambda: post(exchange, server.url, 0.5))
+        stopped.set()
+    assert answer.error == "timeout"
+    assert seconds < 1.5
+
+
+def test_a_switch_of_protocols_is_an_answer_and_the_end_of_its_connection(
+    exchange: HttpExchange,
+) -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    with serving(says(switch)) as server:
+        assert post(exchange, server.url).status == 101
+        assert post(exchange, server.url).status == 101
+        assert server.connections == 2
+
+
+def test_what_urllib3_logs_of_a_damaged_answer_does_not_hold_the_url(
+    exchange: HttpExchange, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serving(says(b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 2\r\n\r\nok")) as server:
+        post(exchange, server.url + PATH)
+    assert "SECRET-KEY" not in caplog.text
+
+
 # Connections
 
 
@@ -378,10 +487,69 @@ def test_a_connection_is_used_again(exchange: HttpExchange) -> None:
 
 
 def test_a_connection_is_used_again_after_an_error_answer(exchange: HttpExchange) -> None:
-    with serving(says(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy")) as server:
+    with serving(says(b"HTTP/1.1 429 No\r\nContent-Length: 4\r\n\r\nbusy")) as server:
         for _ in range(5):
-            assert post(exchange, server.url).status == 503
+            assert post(exchange, server.url).status == 429
         assert server.connections == 1
+
+
+def test_the_name_is_looked_up_again_after_a_server_error(exchange: HttpExchange) -> None:
+    with serving(says(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy")) as server:
+        for _ in range(3):
+            assert post(exchange, server.url).status == 503
+        assert server.connections == 3
+
+
+def test_the_name_is_looked_up_again_after_an_hour(
+    exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(says(ok(b"x"))) as server:
+        post(exchange, server.url)
+        post(exchange, server.url)
+        assert server.connections == 1
+        monkeypatch.setattr("runtime.exchange.MAX_CONNECTION_SECONDS", -1)
+        post(exchange, server.url)
+        assert server.connections == 2
+
+
+SURPLUS = {
+    "a byte": b"x",
+    "an answer": ok(b"stale"),
+    "more than is read at once": b"x" * 20_000 + ok(b"stale"),
+}
+
+
+@pytest.mark.parametrize("surplus", SURPLUS)
+def test_a_connection_on_which_more_than_the_answer_came_is_not_used_again(
+    surplus: str, exchange: HttpExchange
+) -> None:
+    def too_much(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(ok(request.partition(b"\r\n\r\n")[2]) + SURPLUS[surplus])
+
+    with serving(too_much) as server:
+        for number in range(1, 6):
+            body = b"request %d" % number
+            assert post(exchange, server.url, body=body).body == body
+            assert server.connections == number
+
+
+def test_an_answer_that_nobody_asked_for_is_not_the_next_requests(exchange: HttpExchange) -> None:
+    sent = threading.Event()
+
+    def twice(connection: socket.socket, request: bytes) -> None:
+        echo(connection, request)
+        first_is_read.wait(DEADLINE_SECONDS)
+        connection.sendall(ok(b"stale"))
+        sent.set()
+
+    with serving(twice) as server:
+        for number in range(5):
+            first_is_read = threading.Event()
+            body = b"request %d" % number
+            assert post(exchange, server.url, body=body).body == body
+            first_is_read.set()
+            assert sent.wait(DEADLINE_SECONDS)
+            sent.clear()
 
 
 def test_a_connection_that_the_partner_closed_in_between_is_made_anew(
@@ -525,6 +693,23 @@ def test_tls_is_spoken_with_a_partner_whose_certificate_is_trusted(
         for _ in range(3):
             assert post(exchange, f"https://127.0.0.1:{server.port}/").body == b"sealed"
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("surplus", SURPLUS)
+def test_more_than_the_answer_is_noticed_inside_tls(
+    surplus: str,
+    context: ssl.SSLContext,
+    certificate: Path,
+    exchange: HttpExchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    own = ok(b"own", b"X: " + b"x" * (8_192 - len(ok(b"own", b"X: \r\n"))) + b"\r\n")
+    assert len(own) == 8_192  # what Python reads at once: the surplus is known to OpenSSL alone
+    with serving(says(own + SURPLUS[surplus]), context) as server:
+        for number in range(1, 4):
+            assert post(exchange, f"https://127.0.0.1:{server.port}/").body == b"own"
+            assert server.connections == number
 
 
 def test_the_deadline_holds_inside_tls(

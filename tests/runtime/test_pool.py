@@ -113,6 +113,41 @@ def test_a_lane_that_hangs_on_all_its_threads_leaves_the_others_to_the_rest() ->
         gate.set()
 
 
+def test_lanes_that_hang_on_all_threads_they_can_have_leave_one_for_the_next_lane() -> None:
+    gate, done = threading.Event(), Countdown(10)
+    with pool_of(8) as pool:
+        for _ in range(8):
+            for lane in ("a", "b", "c"):
+                pool.submit(lane, 8, lambda: wait_for(gate))
+        for _ in range(10):
+            pool.submit("well", 8, done)
+        assert done.wait()
+        gate.set()
+
+
+def test_a_cap_that_is_lowered_holds_for_what_waits_already() -> None:
+    gates = [threading.Event() for _ in range(4)]
+    started, running, fence = Countdown(2), [0], Countdown(1)
+
+    def hang(gate: threading.Event) -> None:
+        running[0] += 1
+        started()
+        wait_for(gate)
+
+    with pool_of(4) as pool:  # two of them are for lanes of which nothing runs
+        for gate in gates[:3]:
+            pool.submit("a", 3, partial(hang, gate))
+        assert started.wait()
+        pool.submit("a", 1, partial(hang, gates[3]))
+        gates[0].set()
+        assert eventually(lambda: pool._busy == 1)
+        pool.submit("b", 1, fence)
+        assert fence.wait()
+        assert running[0] == 2
+        for gate in gates:
+            gate.set()
+
+
 def test_the_tasks_of_a_lane_start_in_their_order() -> None:
     order: list[int] = []
     done = Countdown(100)
@@ -179,7 +214,10 @@ def test_ten_thousand_lanes_leave_nothing_behind() -> None:
             pool.submit(f"lane-{number}", 2, done)
             pool.submit(f"lane-{number}", 2, done, delay_seconds=0.001)
         assert done.wait()
-    assert (pool._queues, pool._ready, pool._later) == ({}, type(pool._ready)(), [])
+    assert (pool._queues, pool._later) == ({}, [])
+    assert not pool._first
+    assert not pool._further
+    assert pool._busy == 0
 
 
 def test_no_more_threads_are_started_than_the_limit() -> None:

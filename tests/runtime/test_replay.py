@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from runtime.connectors import of_all_app_groups
 from runtime.dead_letters import DamagedLetters, read_letters, write_letters
 from runtime.decoding import Decoder
 from runtime.keeping import Letters
@@ -428,14 +429,14 @@ def test_the_books_of_a_replay_balance_and_show_what_is_missing() -> None:
             tally.of(letter.connector).dead[letter.reason] += 1
     for key, _, events in fragments:
         tally.of(key.split("/")[0]).delivered += len(events)
-    report = make_report(tally, config, config, 0, "")
+    report = make_report(tally, config, of_all_app_groups(config), 0, "")
     assert (report.received, report.invalid, report.balanced) == (9, 1, True)
     assert report.connectors["crm"].offered == 3
     assert report.connectors["clicks"].filtered == {"event_type": 2}
     lost = Tally()
     lost.add(tally)
     lost.received += 1
-    assert not make_report(lost, config, config, 0, "").balanced
+    assert not make_report(lost, config, of_all_app_groups(config), 0, "").balanced
 
 
 # Writing out

@@ -49,7 +49,7 @@ def failing(method: Callable[..., Any], times: int, after: bool) -> Callable[...
 
 def balanced(run: StreamingRun) -> dict[str, Any]:
     config = run.worker.config.current()
-    report = make_report(run.worker.ledger.read(), config, config, 0, "test")
+    report = make_report(run.worker.ledger.read(), config, run.worker.config.throughout, 0, "test")
     assert report.balanced, report
     return dict(report.connectors)
 

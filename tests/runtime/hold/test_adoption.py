@@ -79,3 +79,20 @@ def test_a_job_that_died_on_this_machine_attends_nothing(worker: Worker) -> None
     assert not has_ended("elsewhere-1-abcd")
     attend(worker, "crm", dead, NOW)
     assert "crm" in unattended_lanes(worker)
+
+
+@pytest.mark.parametrize("state", ["resuming", "suspended"])
+def test_a_marker_that_a_dead_job_left_is_found_and_a_turn_removes_it(
+    worker: Worker, tmp_path: Path, state: str
+) -> None:
+    marker = tmp_path / "held" / state / "gone"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    worker.suspensions.refresh()
+    assert sorted(unattended_lanes(worker)) == ["crm", "gone", "mobile+ios"]
+    attendants_of(worker).begin("gone", first_watch(NOW))
+    outcome = attendants_of(worker).outcome("gone", 10)
+    assert outcome is not None
+    assert outcome.after is None
+    assert not marker.exists()
+    assert sorted(unattended_lanes(worker)) == ["crm", "mobile+ios"]

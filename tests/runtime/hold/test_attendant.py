@@ -1,140 +1,14 @@
 """Attending a lane: real partners and files, and a clock that is moved by hand."""
 
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from runtime.address import AddressPolicy
-from runtime.hold.attendant import Attendant, Outcome
 from runtime.hold.lane_statuses import read_status, write_status
-from runtime.hold.objects import HeldBatch
-from runtime.hold.watch import Failure, Watch, first_watch, noted
-from runtime.ledger import Tally
-from runtime.worker import Worker, WorkerSettings
-from sandbox.partners import Fault, PartnerSandbox, PostbackSite
-from sandbox.samples import sample_events
-from tests.pipeline.running import letters_in
-
-HOUR = 3_600_000
-MINUTE = 60_000
-START = 1_800_000_000_000
-EVENTS = list(sample_events(3_000, seed=17))
-IDS = [msgspec.json.decode(event)["id"] for event in EVENTS]
-BUSY = Failure("status_503", "try", 503)
-
-
-class Held:
-    """A worker with the connector `hook`, whose lane is attended on a clock of its own."""
-
-    def __init__(self, sandbox: PartnerSandbox, folder: Path, **changes: Any) -> None:
-        self.folder = folder
-        self.sandbox = sandbox
-        (folder / "token").write_text("right")
-        self.connect(**changes)
-        self.worker = Worker(
-            WorkerSettings(
-                str(folder / "connectors.json"),
-                str(folder / "held"),
-                str(folder / "dead"),
-                job="ours",
-                address_policy=AddressPolicy(allow_local=True),
-            )
-        )
-        self.now = START
-        self.worker.now_ms = lambda: self.now
-        self.attendant = Attendant(self.worker, "hook")
-        self.watch: Watch | None = None
-        self.written = False
-        self.tally = Tally()
-        self.turns = 0
-        self.last: Outcome | None = None
-
-    def connect(self, **changes: Any) -> None:
-        hook = {
-            "name": "hook",
-            "kind": "postback",
-            "url": self.sandbox.url("hook"),
-            "token": f"file:{self.folder / 'token'}",
-            "timeout": "1 s",
-            **changes,
-        }
-        listed = [] if changes.get("gone") else [hook]
-        (self.folder / "connectors.json").write_text(json.dumps({"connectors": listed}))
-
-    def hold(self, first: int, last: int, failure: Failure = BUSY) -> str:
-        """Hold the sample events [first, last), published now, as the pipeline does."""
-        batch = HeldBatch(
-            part="",
-            oldest_ms=self.now,
-            newest_ms=self.now,
-            first_failed_ms=self.now,
-            reason=failure.reason,
-            blame=failure.blame,
-            events=EVENTS[first:last],
-        )
-        name = self.worker.hold.put("hook", [batch])
-        self.tally.of("hook").held += last - first
-        self.watch = noted(self.watch, failure, self.now, self.worker.probe_pace)
-        self.written = True
-        return name
-
-    def turn(self) -> None:
-        watch, written, self.written = self.watch or first_watch(self.now), self.written, False
-        self.last = self.attendant.turn(watch, written)
-        self.watch = self.last.merged(watch, self.written)
-        self.tally.add(self.last.tally)
-        self.turns += 1
-
-    def live(self, ms: int, step_ms: int = 1) -> None:
-        """Attend the lane for so long, turn by turn as it asks for them, or less often."""
-        end = self.now + ms
-        while self.now < end:
-            self.turn()
-            assert self.last is not None
-            if self.watch is None:
-                return
-            self.now = min(end, max(self.last.next_ms, self.now + step_ms))
-
-    @property
-    def requests(self) -> int:
-        return self.sandbox.counts("hook").requests
-
-    @property
-    def counts(self) -> tuple[int, int, dict[str, int]]:
-        hook = self.tally.of("hook")
-        return hook.delivered, hook.held, dict(hook.dead)
-
-    def letters(self) -> list[Any]:
-        return letters_in(self.folder / "dead")
-
-    def objects(self) -> list[str]:
-        return self.worker.hold.objects("hook")
-
-
-@pytest.fixture
-def sandbox() -> Iterator[PartnerSandbox]:
-    with PartnerSandbox({"hook": PostbackSite(token="right")}) as running:
-        yield running
-
-
-@pytest.fixture
-def start(sandbox: PartnerSandbox, tmp_path: Path) -> Iterator[Callable[..., Held]]:
-    begun: list[Held] = []
-
-    def begin(**changes: Any) -> Held:
-        begun.append(Held(sandbox, tmp_path, **changes))
-        return begun[-1]
-
-    yield begin
-    for held in begun:
-        held.worker.close()
-
-
-Start = Callable[..., Held]
+from runtime.hold.watch import Failure
+from sandbox.partners import Fault, PartnerSandbox
+from tests.runtime.hold.attending import EVENTS, HOUR, IDS, MINUTE, START, Start
 
 
 def test_an_outage_of_48_hours_is_probed_at_a_growing_distance_and_then_buried(
@@ -360,7 +234,7 @@ def test_leaving_puts_back_what_is_half_sent(start: Start, sandbox: PartnerSandb
     assert held.watch is not None
     delivered = len(sandbox.accepted_ids("hook"))
     assert 0 < delivered < 1_000
-    held.tally.add(held.attendant.leave(held.watch))
+    held.leave()
     assert held.counts == (delivered, 1_000 - delivered, {})
     (name,) = held.objects()
     assert [event for batch in held.worker.hold.read("hook", name) for event in batch.events] == (
