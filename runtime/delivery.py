@@ -188,6 +188,9 @@ class Delivery:
             self._finish_with(Undelivered(events, obstacle or "", blame="lane"))
         elif self._is_left_alone():
             self._finish_with(Undelivered(events, "suspended"))
+        elif not entry.sink.has_part(self.lane.part):
+            # Its name is another kind of connector's since the events were routed.
+            self._finish_with(Undelivered(events, "other_kind"))
         elif hold_reason:
             self._finish_with(Undelivered(events, hold_reason))
         else:

@@ -30,6 +30,8 @@ class HeldQueue:
         self._listed_at_ms: int | None = None
         self._passed_over: set[str] = set()
         self._open: HeldObject | None = None
+        self._tried: set[str] = set()
+        """Objects of which everything was rejected since something was accepted."""
         self._ended: dict[str, HeldObject] = {}
         """Objects by name, of which it is not written yet what became of them."""
         self._unreadable_until_ms: dict[str, int] = {}
@@ -145,6 +147,17 @@ class HeldQueue:
         self._open = None
         self._ended.clear()
 
+    def try_others_first(self, held: HeldObject) -> None:
+        """Have the next probe of a lane that rejects everything be another object.
+
+        Else an object of nothing but poison at the head would keep its lane shut for ever.
+        """
+        self._tried.add(held.kept or held.name)
+
+    def forget_tried(self) -> None:
+        """Something was accepted: what is held goes oldest first again."""
+        self._tried.clear()
+
     def put_back(self) -> None:
         """End the object that is half sent.
 
@@ -159,8 +172,10 @@ class HeldQueue:
         return tally
 
     def _first(self) -> HeldObject | None:
+        if self._tried.issuperset(file.name for file in self.files if self._may_send(file)):
+            self._tried.clear()
         for file in self.files:
-            if self._may_send(file):
+            if self._may_send(file) and file.name not in self._tried:
                 held = self.open(file)
                 if held is not None and held.unsent:
                     return held

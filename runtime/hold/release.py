@@ -38,6 +38,10 @@ class LaneRelease:
             tries = QUICK_TRIES
             if turn.failure is not None or not held.unsent:
                 self._queue.end(held)
+            if turn.failure is not None and turn.failure.reason == REJECTS_EVERYTHING:
+                self._queue.try_others_first(held)
+            elif turn.accepted:
+                self._queue.forget_tried()
             if turn.failure is not None or time.monotonic() > until:
                 return
 

@@ -364,6 +364,19 @@ def test_events_of_a_removed_or_paused_connector_are_kept(
     assert outcome.undelivered[0].reason == reason
 
 
+def test_events_that_were_routed_for_another_kind_of_connector_are_kept(
+    sandbox: PartnerSandbox, deliverer: Deliverer, tmp_path: Path
+) -> None:
+    hook = entry_of({"kind": "postback", "name": "a", "url": sandbox.url("hook")})
+    lake = entry_of({"kind": "avro_files", "name": "a", "path": str(tmp_path / "lake")})
+    for entry, part in ((hook, "users.messages.email.Open/2026-01-31-23"), (lake, "")):
+        outcome = deliverer.start(Lane("a", part), entry, EVENTS[:3]).outcome
+        assert fates(outcome) == (0, 3, 0)
+        assert outcome.undelivered[0].reason == "other_kind"
+    assert not sandbox.requests("hook")
+    assert not (tmp_path / "lake").exists()
+
+
 def test_what_comes_with_a_reason_to_be_held_is_not_sent(
     sandbox: PartnerSandbox, deliverer: Deliverer
 ) -> None:

@@ -124,6 +124,27 @@ def test_only_what_is_refused_by_itself_is_buried(
     assert held.counts == (500 - len(poison), 0, {"rejected": len(poison)})
 
 
+def test_a_poison_at_the_head_does_not_keep_a_lane_shut(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    """A lane that rejected everything is probed with one object after the other."""
+    held = start(max_events=1)
+    sandbox.set_fault("hook", Fault(status=422))
+    for first in range(150):
+        held.hold(first, first + 1, Failure("rejected", "events", 422))
+        held.now += 1
+    held.live(10 * MINUTE, MINUTE)
+    assert held.watch is not None
+    assert held.watch.reason == "rejects_everything"
+    left = [IDS[n] for n in range(150) if IDS[n] not in buried(held)]
+    poison = frozenset(left[:3])  # at the head of the queue
+    sandbox.set_fault("hook", Fault(reject_ids=poison))
+    held.live(10 * HOUR, MINUTE)
+    assert set(sandbox.accepted_ids("hook")) == set(left) - poison
+    assert poison <= buried(held)
+    assert held.watch is None
+
+
 @pytest.mark.parametrize("size", [500, 7])
 def test_a_partner_that_rejects_everything_is_asked_some_hundreds_of_times_and_then_probed(
     size: int, start: Start, sandbox: PartnerSandbox
