@@ -40,6 +40,7 @@ setup(
             "lz4>=4",
             "moto[server]>=5",
             "mypy>=1.15",
+            "orjson>=3.10,<4",
             "pytest>=8.3",
             "requests>=2.32,<3",
             "ruff>=0.14",

@@ -1,144 +1,226 @@
 """Isolation: what one failing connector of five costs the other four, on DirectRunner.
 
-    .venv/bin/python -m benchmarks.isolation --rate 400 --seconds 25
+    .venv/bin/python -m benchmarks.isolation
 
-Events are published at a steady rate; the latency of an event is measured from its publishing to
-its arrival at the partner, from the tenth second on, for the four connectors that do not fail.
+Two scenes for each way of failing, and for none:
+
+- a backlog in Pub/Sub, as fast as it goes: copies a second that arrive at the four, from the first to
+  the last. What the failing one does not cost is free for the four, so this may grow;
+- a steady rate of events: what arrives at the four a second, until the last of it is there, and how
+  long after its publishing, once `--warm` seconds are over.
+
+All are postbacks with a batch window of 0.5 s. The four are at the receiver, and the fifth too where
+it works; where it fails it is a strict stand-in with a fault, or a name that does not resolve. Ratios
+are taken within a round, against the run in which all five work.
 """
 
 import argparse
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from google.cloud import pubsub_v1
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.runs import SUBSCRIPTION, TOPIC, make_subscription, run_command
+from benchmarks.events import Timed, benchmark_events
+from benchmarks.figures import (
+    Ratio,
+    Results,
+    by_case,
+    machine,
+    paired,
+    present,
+    progress,
+    rotated,
+    row_of,
+)
+from benchmarks.partners import connectors_of
+from benchmarks.processes import Program
+from benchmarks.receiver import Counts, Receiver, receiving
+from benchmarks.runs import (
+    SUBSCRIPTION,
+    PubSub,
+    balanced_report,
+    interrupt,
+    run_command,
+    serving_pubsub,
+    streaming,
+    write_connectors,
+)
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
-from sandbox.pubsub import EmbeddedPubSub
-from sandbox.samples import sample_events
 
-NAMES = ("failing", "one", "two", "three", "four")
+FAILING = "failing"
+HEALTHY = ("one", "two", "three", "four")
+WORKS, DNS = "none", "dns"
 FAULTS: dict[str, Fault | None] = {
-    "none": None,
+    WORKS: None,
     "503": Fault(status=503),
+    "401": Fault(status=401),
     "hang": Fault(hang=True),
     "reset": Fault(reset=True),
     "drip": Fault(drip=True),
-    "dns": None,
+    DNS: None,
 }
-WARM_SECONDS = 10
+WINDOW = "500 ms"
+ARRIVE_SECONDS = 300
+HELD = 3
+COLUMNS = {
+    "backlog_copies_per_second": ("copies/s of a backlog", ",.0f"),
+    "steady_copies_per_second": ("copies/s at a steady rate", ",.0f"),
+    "p50_seconds": ("p50 s", ".3f"),
+    "p99_seconds": ("p99 s", ".3f"),
+}
 
 
-class Figures(msgspec.Struct):
-    """What the other four got after the first ten seconds."""
+class IsolationRun(msgspec.Struct, kw_only=True):
+    """What the four got in one round; the percentiles are those of the one where they are highest."""
 
     fault: str
-    arrived_per_second: float
+    round: int
+    backlog_copies_per_second: float
+    steady_copies_per_second: float
     p50_seconds: float
     p99_seconds: float
 
 
 def main() -> int:
-    """Measure each fault and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=int, default=400, help="events published a second")
-    parser.add_argument("--seconds", type=int, default=25)
-    parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
-    arguments = parser.parse_args()
-    table = Table(title="the four that do not fail")
-    for column in ("fifth", "arrived/s", "p50 s", "p99 s"):
-        table.add_column(column, justify="right")
-    for fault in arguments.faults:
-        found = _measure(fault, arguments.rate, arguments.seconds)
-        row = (found.arrived_per_second, found.p50_seconds, found.p99_seconds)
-        table.add_row(found.fault, f"{row[0]:,.0f}", f"{row[1]:.2f}", f"{row[2]:.2f}")
-    Console().print(table)
+    """Measure, print the tables, and write --json."""
+    arguments = _arguments()
+    runs: list[IsolationRun] = []
+    with progress() as bar:
+        task = bar.add_task("isolation", total=len(arguments.faults) * arguments.runs)
+        for number in range(arguments.runs):
+            for fault in rotated(arguments.faults, number):
+                bar.update(task, description=f"the fifth: {fault}")
+                runs.append(_measure(fault, number, arguments))
+                bar.advance(task)
+    cases = by_case(runs, lambda run: run.fault)
+    rows = [
+        row_of(f"the fifth: {fault}", cases[fault], list(COLUMNS)) for fault in arguments.faults
+    ]
+    results = Results("isolation", machine(), (), rows, list(_ratios(cases)), runs)
+    present(results, COLUMNS, arguments.json)
     return 0
 
 
-def _measure(fault: str, rate: int, seconds: int) -> Figures:
-    sites = {name: PostbackSite() for name in NAMES}
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, default=50_000, help="events of the backlog")
+    parser.add_argument(
+        "--rate", type=int, default=300, help="events a second, of the steady scene"
+    )
+    parser.add_argument("--warm", type=float, default=10, help="seconds that do not count")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds that count")
+    parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--runs", type=int, default=3, help="rounds; medians want at least three")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    return parser.parse_args()
+
+
+def _ratios(cases: Mapping[str, Sequence[IsolationRun]]) -> Iterator[Ratio]:
+    if WORKS not in cases:
+        return
+    for fault, found in cases.items():
+        if fault != WORKS:
+            for scene in ("backlog", "steady"):
+                figure = f"{scene}_copies_per_second"
+                yield Ratio(f"{scene}: {fault}", paired(found, cases[WORKS], figure), 0.95)
+
+
+def _measure(fault: str, number: int, arguments: argparse.Namespace) -> IsolationRun:
+    backlog = _backlog(fault, list(benchmark_events(arguments.events)))
+    begun, counts = _steady(fault, arguments.rate, arguments.warm, arguments.seconds)
+    seconds = max(count.last_at for count in counts) - begun
+    return IsolationRun(
+        fault=fault,
+        round=number,
+        backlog_copies_per_second=backlog,
+        steady_copies_per_second=sum(count.timed for count in counts) / seconds,
+        p50_seconds=max(count.p50_seconds for count in counts),
+        p99_seconds=max(count.p99_seconds for count in counts),
+    )
+
+
+def _backlog(fault: str, events: list[bytes]) -> float:
+    """Copies a second that arrive at the four."""
+
+    def scene(folder: Path, receiver: Receiver, pubsub: PubSub) -> float:
+        pubsub.publish_all(events)
+        program = Program(run_command(folder, "--subscription", SUBSCRIPTION), folder / "log")
+        try:
+            counts = _arrived(receiver, lambda count: count.events >= len(events))
+            _end(program, folder)
+        finally:
+            program.kill()
+        first = min(count.first_at for count in counts)
+        last = max(count.last_at for count in counts)
+        return len(HEALTHY) * len(events) / max(last - first, 1e-3)
+
+    return _with_fault(fault, scene)
+
+
+def _steady(fault: str, rate: int, warm: float, seconds: float) -> tuple[float, Sequence[Counts]]:
+    """When publishing in earnest began, and what the four got of it."""
+
+    def scene(folder: Path, receiver: Receiver, pubsub: PubSub) -> tuple[float, Sequence[Counts]]:
+        events = [
+            Timed(event, place)
+            for place, event in enumerate(benchmark_events(round(rate * seconds)))
+        ]
+        with streaming(folder) as program:
+            pubsub.publish_at(rate, benchmark_events(round(rate * warm), seed=2))
+            begun = time.monotonic()
+            pubsub.publish_at(rate, (event.published_now() for event in events))
+            counts = _arrived(receiver, lambda count: count.timed >= len(events))
+            _end(program, folder)
+        return begun, counts
+
+    return _with_fault(fault, scene)
+
+
+def _with_fault(fault: str, scene: Callable[[Path, Receiver, PubSub], Any]) -> Any:
+    """What a scene returns, with connectors of which the fifth fails."""
     with (
         tempfile.TemporaryDirectory() as name,
-        EmbeddedPubSub() as pubsub,
-        PartnerSandbox(sites, keep_bodies=0) as partners,
+        receiving() as receiver,
+        serving_pubsub() as pubsub,
+        PartnerSandbox({FAILING: PostbackSite()}, keep_bodies=0, keep_ids=False) as partners,
     ):
-        os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
-        partners.set_fault("failing", FAULTS[fault])
-        _write_connectors(Path(name), partners, fault)
-        with _pipeline(Path(name)) as publisher:
-            published = _publish(publisher, rate, seconds)
-            partners.wait_for("four", lambda counts: counts.accepted >= len(published), 60)
-        return _figures(fault, partners, published, seconds)
+        partners.set_fault(FAILING, FAULTS[fault])
+        names = dict.fromkeys((*HEALTHY, FAILING), "postback")
+        connectors = [
+            dict(entry) for entry in connectors_of(receiver.url, names, batch_window=WINDOW)
+        ]
+        if fault == DNS:
+            connectors[-1]["url"] = "http://nowhere.invalid/"
+        elif fault != WORKS:
+            connectors[-1]["url"] = partners.url(FAILING)
+        write_connectors(Path(name), connectors)
+        return scene(Path(name), receiver, pubsub)
 
 
-def _write_connectors(folder: Path, partners: PartnerSandbox, fault: str) -> None:
-    connectors = [
-        {"name": name, "kind": "postback", "url": partners.url(name), "batch_window": "500 ms"}
-        for name in NAMES
-    ]
-    if fault == "dns":
-        connectors[0]["url"] = "http://nowhere.invalid/"
-    (folder / "connectors.json").write_text(json.dumps({"connectors": connectors}))
+def _arrived(receiver: Receiver, holds: Callable[[Counts], bool]) -> Sequence[Counts]:
+    """What the four have got, once it is all there; raises SystemExit where it does not come."""
+
+    def is_there(counts: Mapping[str, Counts]) -> bool:
+        return all(name in counts and holds(counts[name]) for name in HEALTHY)
+
+    if not receiver.wait_for(is_there, ARRIVE_SECONDS):
+        raise SystemExit(f"not all has arrived: {receiver.counts()}")
+    counts = receiver.counts()
+    return [counts[name] for name in HEALTHY]
 
 
-@contextmanager
-def _pipeline(folder: Path) -> Iterator[pubsub_v1.PublisherClient]:
-    publisher = make_subscription()
-    command = run_command(folder, "--subscription", SUBSCRIPTION)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(os.environ))
-    try:
-        while not (folder / "report.json").exists() and process.poll() is None:
-            time.sleep(0.1)
-        yield publisher
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        publisher.stop()
-
-
-def _publish(publisher: pubsub_v1.PublisherClient, rate: int, seconds: int) -> dict[str, float]:
-    """Publish at a steady rate; returns when each event was published, by id."""
-    published: dict[str, float] = {}
-    begun = time.monotonic()
-    for number, event in enumerate(sample_events(rate * seconds, seed=41)):
-        wait = begun + number / rate - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        published[msgspec.json.decode(event)["id"]] = time.monotonic()
-        publisher.publish(TOPIC, event)
-    return published
-
-
-def _figures(
-    fault: str, partners: PartnerSandbox, published: dict[str, float], seconds: int
-) -> Figures:
-    begun = min(published.values())
-    late = [
-        request.at - published[event_id]
-        for name in NAMES[1:]
-        for request in partners.requests(name)
-        for event_id in request.event_ids
-        if published[event_id] - begun >= WARM_SECONDS
-    ]
-    late.sort()
-    per_second = len(late) / (seconds - WARM_SECONDS)
-    return Figures(fault, per_second, late[len(late) // 2], late[int(len(late) * 0.99)])
+def _end(program: Program, folder: Path) -> None:
+    interrupt(program)
+    program.wait()
+    balanced_report(folder)
+    if program.code not in (0, HELD):
+        raise SystemExit(f"the pipeline ended with {program.code}:\n{program.said()}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

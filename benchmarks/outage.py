@@ -1,115 +1,180 @@
 """Outage: holding events of a dead partner, probing it, and releasing them; time and memory.
 
-    .venv/bin/python -m benchmarks.outage --events 100000 1000000
+    .venv/bin/python -m benchmarks.outage
 
-A bounded run holds the events; a streaming run adopts them, probes for a while, and releases them
-when the partner is back. Memory is the peak of each process, in MB of 1,000,000 bytes.
+A bounded run holds the events (100,000 and 1,000,000); a streaming run adopts them, probes for a
+while, and releases them when the partner is back. The partner is a strict stand-in that answers 503
+until then. Held a second counts the whole bounded run, start-up included; released a second counts
+from the first event that arrives to the last. Memory must not grow with what is held.
 """
 
 import argparse
-import json
-import os
-import resource
-import signal
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import msgspec
 
-from benchmarks.runs import SUBSCRIPTION, make_subscription, peak_mb, run_command, wait_for
-from sandbox.partners import Fault, PartnerSandbox, PostbackSite
-from sandbox.pubsub import EmbeddedPubSub
-from sandbox.samples import sample_events
+from benchmarks.events import write_events
+from benchmarks.figures import (
+    Ratio,
+    Results,
+    by_case,
+    machine,
+    paired,
+    present,
+    progress,
+    rotated,
+    row_of,
+)
+from benchmarks.processes import Spent, run_program
+from benchmarks.runs import (
+    balanced_report,
+    interrupt,
+    run_command,
+    serving_pubsub,
+    streaming,
+    write_connectors,
+)
+from sandbox.partners import Counts, Fault, PartnerSandbox, PostbackSite
 
-PROBING_SECONDS = 20
-COLUMNS = ("events", "held/s", "peak MB", "objects", "CPU s probing", "released/s", "peak MB")
+PACE = ("--probe_min", "1 s", "--probe_max", "2 s")
+HELD = 3
+"""The exit code of a run that holds something."""
+ARRIVE_SECONDS = 60
+COLUMNS = {
+    "held_per_second": ("held/s", ",.0f"),
+    "holding_mb": ("peak MB", ",.0f"),
+    "files": ("files", ",.0f"),
+    "probing_cpu_share": ("CPU while probing", ".1%"),
+    "released_per_second": ("released/s", ",.0f"),
+    "releasing_mb": ("peak MB", ",.0f"),
+}
+
+
+class OutageRun(msgspec.Struct, kw_only=True):
+    """What one run took; times in seconds, memory in MB of 1,000,000 bytes."""
+
+    events: int
+    round: int
+    holding_seconds: float
+    held_per_second: float
+    holding_cpu_seconds: float
+    holding_mb: float
+    files: int
+    probing_cpu_share: float
+    """Of one processor."""
+    releasing_seconds: float
+    released_per_second: float
+    releasing_mb: float
 
 
 def main() -> int:
-    """Measure each size and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, nargs="+", default=[100_000])
-    table = Table(title="an outage: held by a bounded run, released by a streaming one")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for count in parser.parse_args().events:
-        table.add_row(*_measure(count))
-    Console().print(table)
+    """Measure, print the tables, and write --json."""
+    arguments = _arguments()
+    runs: list[OutageRun] = []
+    with progress() as bar:
+        task = bar.add_task("outage", total=len(arguments.events) * arguments.runs)
+        for number in range(arguments.runs):
+            for size in rotated(arguments.events, number):
+                bar.update(task, description=f"{size:,} events held")
+                runs.append(_measure(size, number, arguments.probing))
+                bar.advance(task)
+    cases = by_case(runs, lambda run: run.events)
+    rows = [row_of(f"{size:,} events", cases[size], list(COLUMNS)) for size in arguments.events]
+    results = Results("outage", machine(), (), rows, list(_ratios(cases)), runs)
+    present(results, COLUMNS, arguments.json)
     return 0
 
 
-def _measure(count: int) -> tuple[str, ...]:
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--probing", type=float, default=20, help="seconds of probing")
+    parser.add_argument("--runs", type=int, default=3, help="rounds; medians want at least three")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    return parser.parse_args()
+
+
+def _ratios(cases: Mapping[int, Sequence[OutageRun]]) -> Iterator[Ratio]:
+    if len(cases) < 2:
+        return
+    few, many = min(cases), max(cases)
+    for figure, when in (("holding_mb", "holding"), ("releasing_mb", "releasing")):
+        found = paired(cases[many], cases[few], figure)
+        yield Ratio(f"peak MB {when}, {many:,} against {few:,}", found, 1.1, at_least=False)
+
+
+def _measure(size: int, number: int, probing_seconds: float) -> OutageRun:
     with (
         tempfile.TemporaryDirectory() as name,
-        EmbeddedPubSub() as pubsub,
+        serving_pubsub(),
         PartnerSandbox({"hook": PostbackSite()}, keep_bodies=0, keep_ids=False) as partners,
     ):
         folder = Path(name)
-        os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
-        make_subscription().stop()
-        connector = {"name": "hook", "kind": "postback", "url": partners.url("hook")}
-        (folder / "connectors.json").write_text(json.dumps({"connectors": [connector]}))
+        write_connectors(
+            folder, [{"name": "hook", "kind": "postback", "url": partners.url("hook")}]
+        )
         partners.set_fault("hook", Fault(status=503))
-        held_seconds, held = _hold(folder, count)
-        objects = len(list((folder / "held" / "queue" / "hook").iterdir()))
-        probing_cpu, released_seconds, released = _release(folder, partners, count)
-        return (
-            f"{count:,}",
-            f"{count / held_seconds:,.0f}",
-            f"{peak_mb(held):.0f}",
-            f"{objects:,}",
-            f"{probing_cpu:.1f}",
-            f"{count / released_seconds:,.0f}",
-            f"{peak_mb(released):.0f}",
+        holding = _hold(folder, size)
+        files = len(list((folder / "held" / "queue" / "hook").iterdir()))
+        share, seconds, releasing = _release(folder, partners, size, probing_seconds)
+        return OutageRun(
+            events=size,
+            round=number,
+            holding_seconds=holding.seconds,
+            held_per_second=size / holding.seconds,
+            holding_cpu_seconds=holding.cpu_seconds,
+            holding_mb=holding.peak_mb,
+            files=files,
+            probing_cpu_share=share,
+            releasing_seconds=seconds,
+            released_per_second=size / max(seconds, 1e-3),
+            releasing_mb=releasing.peak_mb,
         )
 
 
-def _command(folder: Path, *arguments: str) -> list[str]:
-    return run_command(folder, "--probe_min", "1 s", "--probe_max", "2 s", *arguments)
-
-
-def _hold(folder: Path, count: int) -> tuple[float, resource.struct_rusage]:
-    with (folder / "events.ndjson").open("wb") as file:
-        file.writelines(event + b"\n" for event in sample_events(count))
-    started = time.monotonic()
-    process = subprocess.Popen(
-        _command(folder, "--input", str(folder / "events.ndjson")), stderr=subprocess.DEVNULL
-    )
-    usage = wait_for(process)
-    return time.monotonic() - started, usage
+def _hold(folder: Path, size: int) -> Spent:
+    events = folder / "events.ndjson"
+    write_events(events, size)
+    command = run_command(folder, *PACE, "--input", str(events))
+    spent = run_program(command, folder / "log", codes=[HELD])
+    balanced_report(folder)
+    (folder / "report.json").unlink()
+    events.unlink()
+    return spent
 
 
 def _release(
-    folder: Path, partners: PartnerSandbox, count: int
-) -> tuple[float, float, resource.struct_rusage]:
-    process = subprocess.Popen(
-        _command(folder, "--subscription", SUBSCRIPTION), stderr=subprocess.DEVNULL
-    )
+    folder: Path, partners: PartnerSandbox, size: int, probing_seconds: float
+) -> tuple[float, float, Spent]:
+    """The share of CPU while probing, the seconds of releasing, and what the run took."""
     before = partners.counts("hook").requests
-    partners.wait_for("hook", lambda counts: counts.requests > before, 60)  # it is attended
-    cpu = _cpu_seconds(process.pid)
-    time.sleep(PROBING_SECONDS)
-    cpu = _cpu_seconds(process.pid) - cpu
-    partners.set_fault("hook", None)
-    partners.wait_for("hook", lambda counts: counts.accepted > 0, 60)
-    started = time.monotonic()
-    partners.wait_for("hook", lambda counts: counts.accepted >= count, 600)
-    seconds = time.monotonic() - started
-    process.send_signal(signal.SIGINT)
-    usage = wait_for(process)
-    if not json.loads((folder / "report.json").read_text())["balanced"]:
-        raise SystemExit("the books do not balance")
-    return cpu, seconds, usage
+    with streaming(folder, *PACE) as program:
+        _wait(partners, lambda counts: counts.requests > before)  # it is attended
+        cpu = program.cpu_seconds()
+        time.sleep(probing_seconds)
+        cpu = program.cpu_seconds() - cpu
+        partners.set_fault("hook", None)
+        _wait(partners, lambda counts: counts.accepted > 0)
+        started = time.monotonic()
+        _wait(partners, lambda counts: counts.accepted >= size, 10 * ARRIVE_SECONDS)
+        seconds = time.monotonic() - started
+        interrupt(program)
+        spent = program.wait()
+    balanced_report(folder)
+    return cpu / probing_seconds, seconds, spent
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _wait(
+    partners: PartnerSandbox, holds: Callable[[Counts], bool], seconds: float = ARRIVE_SECONDS
+) -> None:
+    if not partners.wait_for("hook", holds, seconds):
+        raise SystemExit(f"the partner has got {partners.counts('hook')} after {seconds} s")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
