@@ -61,4 +61,8 @@ def is_text(value: Raw) -> bool:
 
 def take_text(values: Values, name: str) -> Raw | None:
     """Take a text out of the values; anything but a text stays where it is."""
-    return values.pop(name) if is_text(values.get(name, NULL)) else None
+    value = values.get(name)
+    if value is None or not is_text(value):
+        return None
+    del values[name]
+    return value

@@ -31,6 +31,7 @@ from sinks.sink import (
 from sinks.user_batches import (
     EncodedEvent,
     UserBatch,
+    encoded_event,
     fill_requests,
     group_by_user,
     weigh_alone,
@@ -212,7 +213,7 @@ class MParticleSink(Sink[MParticleConnector]):
             head = self._layout.take_head(fields.properties or {}, user, event_type)
         except Unencodable:
             return None
-        return EncodedEvent(event, fields.id, user.external_user_id or "", head, event)
+        return encoded_event(event, fields.id, user.external_user_id or "", head, event)
 
     @property
     def _most_batch_bytes(self) -> int:
@@ -284,8 +285,9 @@ class MParticleSink(Sink[MParticleConnector]):
         user = fields.user or User()
         # What identifies user and device is taken out of the values; attributes are what is left.
         start = self._layout.take_head(values, user, event_type)
-        body = self._layout.event(fields, values, event_type, self._name(event_type))
-        return EncodedEvent(event, fields.id, user.external_user_id or "", start, body)
+        all_scalar = self._layout.all_scalar(event)
+        body = self._layout.event(fields, values, event_type, self._name(event_type), all_scalar)
+        return encoded_event(event, fields.id, user.external_user_id or "", start, body)
 
     def _name(self, event_type: str) -> str:
         name = self._names.get(event_type)

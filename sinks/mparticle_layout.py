@@ -4,10 +4,11 @@ Where they contradict mParticle's own schema of its Events API, the schema wins,
 setting.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -38,9 +39,30 @@ class Layout:
         head = _Head(self.environment, identities, user_attributes, device_info)
         return _encode_json(head)[:-1]
 
-    def event(self, fields: Fields, values: Values, event_type: str, name: str) -> bytes:
+    @functools.cached_property
+    def _platforms(self) -> Mapping[bytes, str]:
+        return {**_PLATFORMS, b'"kindle"': self.kindle}
+
+    def all_scalar(self, event: bytes) -> bool:
+        """Whether the values of an event can be attributes as they are, as those of most events.
+
+        It is no longer than a value may be, and has no list, no null, and no objects but itself, its
+        user and its properties: a count tells that sooner than a look at each value.
+        """
+        return (
+            len(event) <= MAX_VALUE_CHARS
+            and event.count(b"{") == 3
+            and b"[" not in event
+            and b"null" not in event
+            and self.attribute_values == "json"
+        )
+
+    def event(
+        self, fields: Fields, values: Values, event_type: str, name: str, all_scalar: bool
+    ) -> bytes:
         """The event's JSON; its attributes are the values that are left."""
-        data = _Data(fields.id, fields.time * 1_000, self._attributes(values, fields, event_type))
+        attributes = self._attributes(values, fields, event_type, all_scalar)
+        data = _Data(fields.id, fields.time * 1_000, attributes)
         if event_type == "users.behaviors.Uninstall":  # mParticle has a type of its own for it
             return _encode_json(_Event("uninstall", data))
         data.event_name = name
@@ -57,7 +79,7 @@ class Layout:
 
     def _take_device_info(self, values: Values, user: User) -> dict[str, Any]:
         """What is known of the device; what the schema does not take is left among the values."""
-        platform = _take_mapped(values, "platform", {**_PLATFORMS, b'"kindle"': self.kindle})
+        platform = _take_mapped(values, "platform", self._platforms)
         is_apple = platform in {"iOS", "tvOS"}
         ad_id = _take_ad_id(values)
         limits = _take_mapped(values, "ad_tracking_enabled", _LIMITS_AD_TRACKING)
@@ -71,7 +93,9 @@ class Layout:
         }
         return {name: value for name, value in info.items() if value is not None} | ad_id
 
-    def _attributes(self, values: Values, fields: Fields, event_type: str) -> dict[str, Raw | str]:
+    def _attributes(
+        self, values: Values, fields: Fields, event_type: str, all_scalar: bool
+    ) -> dict[str, Raw | str]:
         """The values that are left, without nulls.
 
         Raises:
@@ -83,11 +107,13 @@ class Layout:
             values["card_id"] = values.pop("content_card_id")
         if fields.user and fields.user.device_id != NULL:
             values["device_id"] = fields.user.device_id
-        attributes = {
-            name: attribute
-            for name, value in values.items()
-            if (attribute := self._attribute(value)) is not None
-        }
+        attributes = cast("dict[str, Raw | str]", values)
+        if not all_scalar:
+            attributes = {
+                name: attribute
+                for name, value in values.items()
+                if (attribute := self._attribute(value)) is not None
+            }
         attributes["source_request_id"] = fields.id
         if len(attributes) > MAX_ATTRIBUTES:
             raise Unencodable(
@@ -185,7 +211,9 @@ _UUID = re.compile(rb'"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"')
 
 def _take_ad_id(values: Values) -> dict[str, Raw]:
     """Under the name of its type; all but Microsoft's have to be UUIDs there."""
-    ad_id = values.get("ad_id", NULL)
+    ad_id = values.get("ad_id")
+    if ad_id is None:
+        return {}
     name = _AD_IDS.get(bytes(values.get("ad_id_type", NULL)))
     if name is None or not (_is_uuid(ad_id) or (name == _OF_MICROSOFT and is_text(ad_id))):
         return {}
@@ -195,7 +223,8 @@ def _take_ad_id(values: Values) -> dict[str, Raw]:
 
 def _take_mapped(values: Values, name: str, mapping: Mapping[bytes, Any]) -> Any:
     """Take a value out and return what it is mapped to; an unknown value stays where it is."""
-    found = mapping.get(bytes(values.get(name, NULL)))
+    value = values.get(name)
+    found = None if value is None else mapping.get(bytes(value))
     if found is not None:
         del values[name]
     return found

@@ -23,6 +23,14 @@ class EncodedEvent(NamedTuple):
     head: bytes
     """Identities, attributes and device as a JSON object without its closing brace."""
     body: bytes
+    id_json: bytes
+
+
+def encoded_event(
+    original: bytes, event_id: str, user: str, head: bytes, body: bytes
+) -> EncodedEvent:
+    """An event with its id as JSON, which is weighed more than once."""
+    return EncodedEvent(original, event_id, user, head, body, _encode(event_id))
 
 
 @dataclass
@@ -46,15 +54,15 @@ class UserBatch:
 
     def encode(self) -> bytes:
         bodies = b",".join(member.body for member in self.members)
-        request_id = _encode(self._request_id())
+        request_id = self._request_id()
         return self.members[0].head + _EVENTS + bodies + _REQUEST_ID + request_id + b"}"
 
-    def _request_id(self) -> str:
+    def _request_id(self) -> bytes:
         """What mParticle de-duplicates by: the event's id; of several the hash of their ids."""
         if len(self.members) == 1:
-            return self.members[0].event_id
+            return self.members[0].id_json
         ids = "\n".join(member.event_id for member in self.members)
-        return hashlib.sha256(ids.encode()).hexdigest()
+        return _encode(hashlib.sha256(ids.encode()).hexdigest())
 
 
 def weigh_alone(event: EncodedEvent) -> int:
@@ -101,6 +109,6 @@ def fill_requests(
 
 
 def _weigh(event: EncodedEvent, body_bytes: int, count: int) -> int:
-    request_id = len(_encode(event.event_id)) if count == 1 else _HASH_BYTES
+    request_id = len(event.id_json) if count == 1 else _HASH_BYTES
     frame = len(event.head) + len(_EVENTS) + len(_REQUEST_ID) + request_id + 1
     return frame + body_bytes + count - 1
