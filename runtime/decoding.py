@@ -23,19 +23,22 @@ MAX_GATHERED_BYTES = 48_000_000
 
 _Slot = tuple[str, int]
 """A lane's key, and how often its events were replayed."""
+_LaneName = tuple[str, str, int]
+"""Connector, part and shard: a lane among the events of one pull."""
 
 
 class _Gathering:
     """The events of one lane so far, all of them replayed equally often."""
 
-    __slots__ = ("events", "newest_ms", "oldest_ms", "size", "target_bytes", "tokens")
+    __slots__ = ("events", "newest_ms", "oldest_ms", "size", "slot", "target_bytes", "tokens")
 
-    def __init__(self, target_bytes: int) -> None:
+    def __init__(self, slot: _Slot, target_bytes: int, pull: Pull) -> None:
+        self.slot = slot
         self.target_bytes = target_bytes
         self.events: list[bytes] = []
         self.size = 0
-        self.oldest_ms = 0
-        self.newest_ms = 0
+        self.oldest_ms = pull.oldest_ms
+        self.newest_ms = pull.newest_ms
         self.tokens: dict[int, Token] = {}
 
 
@@ -55,7 +58,8 @@ class Decoder:
         self._addressed: Counter[str] = Counter()
         self._returned: Counter[str] = Counter()
         self._readings: list[tuple[int, int]] = []
-        self._full: list[_Slot] = []
+        self._of_pull: dict[_LaneName, _Gathering] = {}
+        """The lanes that the pull adds to."""
 
     def decode(self, pull: Pull) -> Iterator[Letters | tuple[str, Batch]]:
         """Yield what of a pull is invalid, and the lanes that are full with it."""
@@ -66,9 +70,10 @@ class Decoder:
         letters = self._take(pull, tokens)
         if letters:
             yield Letters(VERSION, tokens.for_letters(), letters)
-        for slot in self._full:
-            yield slot[0], self._end(slot)
-        self._full.clear()
+        for lane in self._of_pull.values():
+            if lane.size >= lane.target_bytes:
+                yield lane.slot[0], self._end(lane.slot)
+        self._of_pull = {}
         if pull.paced or self._size >= MAX_GATHERED_BYTES:
             yield from self.flush()
 
@@ -124,14 +129,38 @@ class Decoder:
                 letters.append(self._bury(message, not_offered(router), "", pull))
                 continue
             offered[plan] += 1
-            for route in plan.routes:
-                part = _place(route, header, plan.event_type, hour)
-                if isinstance(part, Filtered):
-                    self._filtered[route.connector, part] += 1
-                else:
-                    self._add(route, part, header, event, pull, tokens)
+            self._gather(plan, header, event, hour, pull, tokens)
         self._received += len(pull.messages)
         return letters
+
+    def _gather(
+        self,
+        plan: Plan,
+        header: EventHeader,
+        event: bytes,
+        hour: str,
+        pull: Pull,
+        tokens: "_Tokens",
+    ) -> None:
+        """Add an event to the lanes of the connectors that take it."""
+        size = len(event) + 1
+        is_named = header.has_external_user_id
+        for route in plan.routes:
+            part = route.part
+            if part is None or (route.leaves_out_anonymous and not is_named):
+                placed = _place(route, header, plan.event_type, hour)
+                if isinstance(placed, Filtered):
+                    self._filtered[route.connector, placed] += 1
+                    continue
+                part = placed
+            shards = route.entry.settings.shards
+            name = route.connector, part, _shard(header, shards) if shards > 1 else 0
+            lane = self._of_pull.get(name)
+            if lane is None:
+                lane = self._of_pull[name] = self._lane(route, name, pull, tokens)
+            lane.events.append(event)
+            lane.size += size
+            self._size += size
 
     def _bury(self, message: bytes, reason: str, detail: str, pull: Pull) -> DeadLetter:
         """What is for one connector alone counts as offered to it, though it goes nowhere."""
@@ -151,33 +180,19 @@ class Decoder:
             replays=pull.replays,
         )
 
-    def _add(
-        self,
-        route: Route,
-        part: str,
-        header: EventHeader,
-        event: bytes,
-        pull: Pull,
-        tokens: "_Tokens",
-    ) -> None:
-        shards = route.entry.settings.shards
-        key = f"{route.connector}/{_shard(header, shards) if shards > 1 else 0}/{part}"
-        slot = key, pull.replays
+    def _lane(self, route: Route, name: _LaneName, pull: Pull, tokens: "_Tokens") -> "_Gathering":
+        """The lane that gathers events of a pull; looked for once a pull, and not once an event."""
+        connector, part, shard = name
+        slot = f"{connector}/{shard}/{part}", pull.replays
         lane = self._lanes.get(slot)
         if lane is None:
-            lane = self._lanes[slot] = _Gathering(route.entry.sink.max_request_bytes)
-        if not lane.events:
-            lane.oldest_ms, lane.newest_ms = pull.oldest_ms, pull.newest_ms
+            lane = _Gathering(slot, route.entry.sink.max_request_bytes, pull)
+            self._lanes[slot] = lane
         if pull.receipt and pull.receipt not in lane.tokens:
             lane.tokens[pull.receipt] = tokens.next()
         lane.oldest_ms = min(lane.oldest_ms, pull.oldest_ms)
         lane.newest_ms = max(lane.newest_ms, pull.newest_ms)
-        lane.events.append(event)
-        before = lane.size
-        lane.size += len(event) + 1
-        self._size += len(event) + 1
-        if before < lane.target_bytes <= lane.size:
-            self._full.append(slot)
+        return lane
 
     def _end(self, slot: _Slot) -> Batch:
         lane = self._lanes.pop(slot)

@@ -23,6 +23,9 @@ class Route:
     app_ids: frozenset[str] | None
     leaves_out_anonymous: bool
     supported: bool
+    part: str | None
+    """The part of the lane of all these events but those that the user decides; None where more of an
+    event has to be looked at."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,10 +104,13 @@ def _always_filtered(entry: ConnectorEntry, event_type: str) -> Filtered | None:
 
 def _route(entry: ConnectorEntry, event_type: str) -> Route:
     app_ids = entry.settings.app_ids
+    supported = entry.sink.supports(event_type)
+    is_simple = supported and app_ids is None and not entry.sink.places_by_event
     return Route(
         entry.settings.name,
         entry,
         None if app_ids is None else frozenset(app_ids),
         entry.sink.leaves_out_anonymous,
-        entry.sink.supports(event_type),
+        supported,
+        "" if is_simple else None,
     )

@@ -240,6 +240,11 @@ class Sink(ABC, Generic[SettingsT]):
         """
         return ""
 
+    @property
+    def places_by_event(self) -> bool:
+        """Whether `place` returns anything but the empty part."""
+        return type(self).place is not Sink.place
+
     def has_part(self, part: str) -> bool:
         """Whether a part of a lane is one of this connector's, as it is configured now.
 
