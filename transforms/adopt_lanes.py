@@ -26,20 +26,30 @@ _logger = logging.getLogger(__name__)
 class AdoptLanes(beam.PTransform[PCollection[Notice], PCollection[Notice]]):
     """(hold lane, `ADOPT`) of what nobody attends, for as long as the given collection may grow.
 
-    A `Create` alone has ended as soon as it began, and with it the timer that would look again.
+    What begins by itself has ended as soon as it began, and with it the timer that would look again.
     """
 
     settings: WorkerSettings
     engine: Engine
 
     def expand(self, stream: PCollection[Notice]) -> PCollection[Notice]:
-        once = stream.pipeline | "Once" >> beam.Create([("hold", b"")], reshuffle=False)
+        # A Create has a line number of Beam in the name of its step: no job could be updated.
+        start = stream.pipeline | "Start" >> beam.Impulse()
+        once = start | "Once" >> beam.ParDo(_OnceFn())
         never = stream | "UntilTheEnd" >> beam.ParDo(_NothingFn())
         return (
             (once, never)
             | "OnceUntilTheEnd" >> beam.Flatten()
             | "Find" >> beam.ParDo(_FindFn(self.settings, self.engine))
         )
+
+
+@with_known_signatures
+@beam.typehints.with_input_types(bytes)
+@beam.typehints.with_output_types(tuple[str, bytes])
+class _OnceFn(beam.DoFn):
+    def process(self, element: bytes) -> Iterator[Notice]:  # noqa: ARG002
+        yield "hold", b""
 
 
 @with_known_signatures
