@@ -23,7 +23,13 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
         add = parser.add_argument
         add("--connectors", help="the connectors file: a path or storage URI, YAML or JSON")
         add("--subscription", help="projects/P/subscriptions/S: events stream in from Pub/Sub")
-        add("--input", nargs="+", default=[], metavar="GLOB", help="files of JSON lines (.gz too) and archived .avro")
+        add(
+            "--input",
+            nargs="+",
+            default=[],
+            metavar="GLOB",
+            help="files of JSON lines (.gz too) and archived .avro",
+        )
         add("--hold", help="where undelivered events are held (a file run: ./held)")
         add("--dead_letters", help="where dead letters are written (a file run: ./dead-letters)")
         add("--report", help="a file to write the report to, as JSON")
@@ -110,7 +116,12 @@ class RunOptions(PipelineOptions):  # type: ignore[misc]
 _USAGE = """currents run --connectors F [--subscription S | --input GLOB ...] [options]
 
 Delivers the events of a Pub/Sub subscription or of files. With neither, it delivers what the hold
-has and ends. Beam's own options (--runner, --project, ...) are taken beside these."""
+has and ends. Beam's own options (--runner, --project, ...) are taken beside these.
+
+--runner: DirectRunner (this process; the default), DataflowRunner, or PortableRunner with
+--job_endpoint: an engine behind Beam's Job API, which was tried with Flink (see deploy/flink).
+There, --environment_type=LOOPBACK makes this process the engine's worker and writes --report;
+with others the job is submitted and left to the engine."""
 
 _EXIT_CODES = """
 exit codes: 0 all delivered or dead-lettered, 3 something is held, 2 bad usage or connectors file,

@@ -15,9 +15,12 @@ import msgspec
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
+    PortableOptions,
     StandardOptions,
 )
 
+from pipeline import portable
+from pipeline.flink_options import FlinkOptions
 from pipeline.forecast import tell_forecast
 from pipeline.graph import Source, build
 from pipeline.options import DRY_RUN, RunOptions, parse_options
@@ -36,6 +39,7 @@ from runtime.storage import StorageError, is_local, make_folder, write_whole
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
 from schemas.report import Report
+from schemas.secret import is_reference
 from transforms.direct_pubsub import read_through
 from transforms.engine import Engine
 
@@ -47,7 +51,8 @@ EXIT_HELD = 3
 MIN_EVENT_BYTES = 1_000
 
 DATAFLOW = "DataflowRunner"
-_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
+_SUBSCRIPTION = re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[^/\s]+")
+"""As Beam's own reader wants it."""
 
 REPORT_SECONDS = 5.0
 
@@ -92,12 +97,23 @@ def _foretell(plan: Run) -> int:
 
 def execute(plan: Run) -> int:
     """Run what was prepared and return the exit code."""
-    if plan.runner == DATAFLOW:
-        pipeline = beam.Pipeline(options=plan.options)
-        build(pipeline, plan.source, plan.settings)
-        pipeline.run()
-        return EXIT_DONE
-    return _run_here(plan)
+    if _works_here(plan.source.engine, plan.runner, plan.options):
+        return _run_here(plan)
+    result = _start(plan)
+    if plan.source.engine is Engine.PORTABLE:
+        portable.wait_until_running(result)
+    return EXIT_DONE
+
+
+def _works_here(engine: Engine, runner: str, options: Any) -> bool:
+    """Whether this process does the work; else the job is submitted, and goes on without us."""
+    return portable.works_here(options) if engine is Engine.PORTABLE else runner != DATAFLOW
+
+
+def _start(plan: Run) -> Any:
+    pipeline = beam.Pipeline(options=plan.options)
+    build(pipeline, plan.source, plan.settings)
+    return pipeline.run()
 
 
 def prepare(arguments: list[str]) -> Run:
@@ -123,6 +139,8 @@ def prepare(arguments: list[str]) -> Run:
     except NoSuchInput as error:
         raise UsageError(str(error)) from None
     _say_defaults(ours, settings)
+    if ours.report and runner == DATAFLOW:
+        _logger.warning("--report is not written on Dataflow: its counters show the figures")
     standard = options.view_as(StandardOptions)
     standard.runner = runner
     standard.streaming = engine is not Engine.BOUNDED
@@ -155,6 +173,11 @@ def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
         if not options.view_as(GoogleCloudOptions).project:
             raise UsageError("--project is missing: DataflowRunner wants it")
         return (Engine.DISTRIBUTED if ours.subscription else Engine.BOUNDED), runner
+    if ours.subscription and runner in portable.RUNNERS:
+        if not options.view_as(PortableOptions).job_endpoint:
+            raise UsageError(f"--job_endpoint is missing: {runner} sends the job there")
+        options.view_as(FlinkOptions).set_defaults()
+        return Engine.PORTABLE, portable.RUNNERS[0]
     if ours.subscription:
         if runner not in ("DirectRunner", "BundleBasedDirectRunner"):
             raise UsageError(f"--subscription on {runner} is not known to work; use DirectRunner")
@@ -177,7 +200,7 @@ def _settings_of(ours: Any, engine: Engine, runner: str) -> WorkerSettings:
         connectors=ours.connectors,
         hold=hold,
         dead_letters=dead_letters,
-        job=new_job_name(),
+        job=new_job_name(here=_works_here(engine, runner, ours)),
         config_refresh_seconds=ours.config_refresh,
         max_event_age_seconds=ours.max_event_age,
         late_events=ours.late_events,
@@ -212,6 +235,9 @@ def _check_connectors(settings: WorkerSettings, runner: str) -> None:
         if entry.settings.enabled
         for problem in _entry_problems(entry, runner)
     ]
+    webhook = settings.alert_webhook
+    if webhook is not None and is_reference(webhook):
+        problems += [f"--alert_webhook: {problem}" for problem in _secret_problems(webhook, runner)]
     if problems:
         raise UsageError("\n".join(problems))
 
@@ -239,24 +265,49 @@ def _run_here(plan: Run) -> int:
     _make_folders(plan.settings)
     worker = worker_of(plan.settings)
     started = time.time()
-    subscriber = None
-    if plan.source.subscription:
-        subscriber = Subscriber(plan.source.subscription, worker.receipts)
-        read_through(subscriber)
-    with _stopping(subscriber):  # to the very end: nobody's second Ctrl-C may cost the report
+    reading = _reading(plan, worker)
+    with _stopping(reading):  # to the very end: nobody's second Ctrl-C may cost the report
         try:
             with _reporting(plan, worker, started):
-                pipeline = beam.Pipeline(options=plan.options)
-                build(pipeline, plan.source, plan.settings)
-                pipeline.run().wait_until_finish()
+                result = _start(plan)
+                if isinstance(reading, portable.Reading):
+                    reading.wait(result, lambda: _report(plan, worker, started).balanced)
+                else:
+                    result.wait_until_finish()
         finally:  # a run that failed has a report too
             try:
-                if subscriber is not None:
-                    subscriber.close()
+                reading.close()
                 report = _report(plan, worker, started)
             finally:
                 close_worker(plan.settings)
         return _exit_code(plan, worker, report)
+
+
+class _BoundedReading:
+    """What reads files or dead letters: stopped, what was read of them is still delivered or held."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def stop(self) -> None:
+        self._worker.stopping.set()
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+_Reading = Subscriber | portable.Reading | _BoundedReading
+
+
+def _reading(plan: Run, worker: Worker) -> _Reading:
+    """What reads in this process, and can be stopped."""
+    if plan.source.engine is Engine.PORTABLE:
+        return portable.Reading()
+    if not plan.source.subscription:
+        return _BoundedReading(worker)
+    subscriber = Subscriber(plan.source.subscription, worker.receipts)
+    read_through(subscriber)
+    return subscriber
 
 
 def _make_folders(settings: WorkerSettings) -> None:
@@ -294,7 +345,9 @@ def _held_in(worker: Worker, lanes: Sequence[str]) -> int:
 
 def _report(plan: Run, worker: Worker, started: float) -> Report:
     config = worker.config
-    report = make_report(worker.ledger.read(), config.current(), config.throughout, started, plan.runner)
+    report = make_report(
+        worker.ledger.read(), config.current(), config.throughout, started, plan.runner
+    )
     if plan.report:
         text = msgspec.json.format(msgspec.json.encode(report), indent=1)
         try:
@@ -305,13 +358,10 @@ def _report(plan: Run, worker: Worker, started: float) -> Report:
 
 
 @contextmanager
-def _stopping(subscriber: Subscriber | None) -> Iterator[None]:
-    """While the pipeline streams, SIGINT and SIGTERM end its source."""
-    if subscriber is None:
-        yield
-        return
+def _stopping(reading: _Reading) -> Iterator[None]:
+    """SIGINT and SIGTERM end the reading, and not what follows it."""
     before = {
-        number: signal.signal(number, lambda *_: subscriber.stop())
+        number: signal.signal(number, lambda *_: reading.stop())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:

@@ -7,9 +7,13 @@ import socket
 _ours: set[str] = set()
 
 
-def new_job_name() -> str:
-    """A name for this run: its machine, its process, and something that no other run has."""
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+def new_job_name(here: bool = True) -> str:
+    """A name for this run: its machine, its process, and something that no other run has.
+
+    One that is not run `here` outlives this process, and its name does not tell of it.
+    """
+    process = os.getpid() if here else "job"
+    name = f"{socket.gethostname()}-{process}-{secrets.token_hex(4)}"
     _ours.add(name)
     return name
 

@@ -68,6 +68,8 @@ class Worker:
         self.settings = settings
         self.now_ms: Callable[[], int] = now_ms
         self._ends: list[Callable[[], None]] = []
+        self.stopping = threading.Event()
+        """Set when a bounded run is to read no further."""
         self.config = ConfigStore(
             settings.connectors,
             settings.address_policy,

@@ -17,6 +17,8 @@ class Engine(enum.Enum):
     """Pub/Sub on DirectRunner: one thread, one process; we acknowledge after the effect."""
     DISTRIBUTED = "distributed"
     """Pub/Sub on Dataflow: many processes; the engine acknowledges when it commits."""
+    PORTABLE = "portable"
+    """Pub/Sub on an engine behind Beam's Job API (Flink): we read, and acknowledge what it has committed."""
 
     def now(self) -> float:
         """What its REAL_TIME timers go by, in seconds since the epoch.

@@ -1,7 +1,7 @@
 """ReadEvents: messages in, as pulls; from files, Pub/Sub, dead letters, or from nowhere."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from runtime.files import DamagedInput, FileRange, read_range
 from runtime.replay import LetterPart, Pace, Replay, pulls_of
-from runtime.worker import WorkerSettings, worker_of
+from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.pull import Pull, encode_pull
 from transforms.engine import Engine
+from transforms.gather_pulls import GatherPulls
+from transforms.pull_from_pubsub import PullFromPubSub
 from transforms.release_held import ReleaseHeld
 from transforms.signatures import with_known_signatures
 
@@ -40,13 +42,16 @@ class ReadEvents(beam.PTransform[PBegin, PCollection[bytes]]):
                     | "ReadMessages"
                     >> ReadFromPubSub(subscription=self.subscription, with_attributes=True)
                     | "WrapMessages" >> beam.Map(_pull_of).with_output_types(bytes)
+                    | "GatherPulls" >> GatherPulls(self.engine)
                 )
+            case Engine.PORTABLE:
+                return begin | "PullFromPubSub" >> PullFromPubSub(self.subscription or "")
             case Engine.BOUNDED if self.replay is not None:
                 parts = [tuple(part) for part in self.replay.parts]
                 return (
                     begin
                     | "Letters" >> beam.Create(parts, reshuffle=False)
-                    | "ReadLetters" >> beam.ParDo(_ReadLettersFn(self.replay.rate))
+                    | "ReadLetters" >> beam.ParDo(_ReadLettersFn(self.settings, self.replay.rate))
                 )
             case Engine.BOUNDED:
                 released = begin | "ReleaseHeld" >> ReleaseHeld(self.settings)
@@ -71,12 +76,21 @@ class _ReadFilesFn(beam.DoFn):
         self._settings = settings
 
     def process(self, part: FileRange, released: Any) -> Iterator[bytes]:  # noqa: ARG002
+        worker = worker_of(self._settings)
         try:
-            for pull in read_range(FileRange(*part)):
-                yield encode_pull(pull)
+            yield from _until_stopped(worker, FileRange(*part).path, read_range(FileRange(*part)))
         except DamagedInput as error:
             _logger.error("the rest of a file cannot be read: %s", error)
-            worker_of(self._settings).ledger.unread.append(str(error))
+            worker.ledger.unread.append(str(error))
+
+
+def _until_stopped(worker: Worker, name: str, pulls: Iterable[Pull]) -> Iterator[bytes]:
+    """The pulls, encoded; what is left of them when the run is stopped counts as not read."""
+    for pull in pulls:
+        if worker.stopping.is_set():
+            worker.ledger.unread.append(f"{name}: the run was stopped, and the rest is not read")
+            return
+        yield encode_pull(pull)
 
 
 @with_known_signatures
@@ -84,12 +98,14 @@ class _ReadFilesFn(beam.DoFn):
 class _ReadLettersFn(beam.DoFn):
     """Reads chosen dead letters; what was there when they were chosen must still be."""
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(self, settings: WorkerSettings, rate: float | None) -> None:
+        self._settings = settings
         self._rate = rate
 
     def setup(self) -> None:
         self._pace = Pace(self._rate) if self._rate else None
 
     def process(self, part: tuple[str, list[int]]) -> Iterator[bytes]:
-        for pull in pulls_of(LetterPart(*part), self._pace):
-            yield encode_pull(pull)
+        letters = LetterPart(*part)
+        worker = worker_of(self._settings)
+        yield from _until_stopped(worker, letters.uri, pulls_of(letters, self._pace))

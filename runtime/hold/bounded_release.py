@@ -60,7 +60,9 @@ class _Release:
 
     def take(self, file: HeldFile) -> None:
         entry = self._worker.config.current().connectors.get(connector_of(self._lane))
-        if self._failure is None:
+        if self._worker.stopping.is_set():
+            self._leave(file)
+        elif self._failure is None:
             self._send(HeldObject(self._worker, self._lane, file.name))
         elif is_late(self._worker, entry, file):
             self._close(HeldObject(self._worker, self._lane, file.name))

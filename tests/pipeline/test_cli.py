@@ -140,7 +140,7 @@ def test_schema_prints_the_json_schema_of_the_file(tmp_path: Path) -> None:
 
 PLACES = ("--hold", "held", "--dead_letters", "dead")
 GIVEN = ("--connectors", "connectors.json", "--report", "report.json", "--allow_local_partners")
-SUBSCRIPTION = ("--subscription", "projects/p/subscriptions/s")
+SUBSCRIPTION = ("--subscription", "projects/my-project/subscriptions/s")
 
 REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "no connectors": (

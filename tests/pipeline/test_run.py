@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pipeline.run import Run, UsageError, prepare, run
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from transforms.engine import Engine
 
-SUBSCRIPTION = "projects/p/subscriptions/s"
+SUBSCRIPTION = "projects/my-project/subscriptions/s"
 PLACES = ("--hold", "gs://b/held", "--dead_letters", "gs://b/dead")
 DATAFLOW = ("--runner", "DataflowRunner", "--project", "p", "--subscription", SUBSCRIPTION)
 GOOGLE_SECRET = "gcp-secret:projects/p/secrets/s/versions/1"
@@ -85,9 +86,46 @@ def test_a_subscription_streams_on_the_engine_that_acknowledges_by_receipts(
 
 def test_a_subscription_on_an_engine_that_nobody_tried_is_refused(connectors: str) -> None:
     arguments = ["--connectors", connectors, "--subscription", SUBSCRIPTION, *PLACES]
-    assert refusal_of(*arguments, "--runner", "FlinkRunner") == (
-        "--subscription on FlinkRunner is not known to work; use DirectRunner"
+    assert refusal_of(*arguments, "--runner", "PrismRunner") == (
+        "--subscription on PrismRunner is not known to work; use DirectRunner"
     )
+
+
+def test_behind_a_job_server_we_read_and_its_engine_acknowledges(connectors: str) -> None:
+    arguments = ["--connectors", connectors, "--subscription", SUBSCRIPTION, *PLACES]
+    arguments += ["--runner", "PortableRunner"]
+    assert refusal_of(*arguments) == (
+        "--job_endpoint is missing: PortableRunner sends the job there"
+    )
+    run = prepare([*arguments, "--job_endpoint", "localhost:8099"])
+    assert (run.source.engine, run.runner, streams(run)) == (
+        Engine.PORTABLE,
+        "PortableRunner",
+        True,
+    )
+
+
+def test_a_job_that_is_submitted_is_not_named_after_the_process_that_submits_it(
+    connectors: str,
+) -> None:
+    """Whose end would let other runs on this machine take the lanes that the job attends."""
+    arguments = ["--connectors", connectors, "--subscription", SUBSCRIPTION, *PLACES]
+    arguments += ["--runner", "PortableRunner", "--job_endpoint", "localhost:8099"]
+    ours = f"-{os.getpid()}-"
+    assert ours not in prepare([*arguments, "--environment_type", "EXTERNAL"]).settings.job
+    assert ours in prepare([*arguments, "--environment_type", "LOOPBACK"]).settings.job
+
+
+def test_flink_is_told_to_make_checkpoints_and_short_bundles(connectors: str) -> None:
+    """Its own defaults would acknowledge nothing, and let timers be a second late."""
+    arguments = ["--connectors", connectors, "--subscription", SUBSCRIPTION, *PLACES]
+    arguments += ["--runner", "FlinkRunner", "--job_endpoint", "localhost:8099"]
+    run = prepare(arguments)
+    assert (run.source.engine, run.runner) == (Engine.PORTABLE, "PortableRunner")
+    options = run.options.get_all_options()
+    assert (options["checkpointing_interval"], options["max_bundle_time_mills"]) == (5_000, 50)
+    options = prepare([*arguments, "--checkpointing_interval", "900"]).options.get_all_options()
+    assert options["checkpointing_interval"] == 900
 
 
 def test_the_settings_are_what_the_options_say(connectors: str) -> None:
@@ -167,6 +205,29 @@ def test_on_dataflow_only_the_secrets_of_secret_manager_are_taken(
         f"connector 'a': {reference}: on DataflowRunner a secret is "
         "gcp-secret:projects/P/secrets/S/versions/V"
     )
+
+
+@pytest.mark.parametrize("reference", ["env:HOOK", "file:/run/hook"])
+def test_the_webhook_of_alerts_on_dataflow_is_a_secret_of_secret_manager(reference: str) -> None:
+    said = refusal_of(
+        "--connectors", write_shared(), *DATAFLOW, *PLACES, "--alert_webhook", reference
+    )
+    assert said.startswith(
+        f"--alert_webhook: {reference}: on DataflowRunner a secret is gcp-secret:"
+    )
+
+
+def test_a_webhook_whose_secret_is_not_there_is_told_at_the_start(connectors: str) -> None:
+    said = refusal_of("--connectors", connectors, "--alert_webhook", "env:NO_SUCH_VARIABLE")
+    assert said.startswith("--alert_webhook: env:NO_SUCH_VARIABLE: ")
+
+
+@pytest.mark.parametrize("subscription", ["projects/p/subscriptions/s", "projects/my-project/s"])
+def test_a_subscription_that_beam_would_not_take_is_refused(
+    connectors: str, subscription: str
+) -> None:
+    said = refusal_of("--connectors", connectors, *PLACES, "--subscription", subscription)
+    assert "projects/P/subscriptions/S" in said
 
 
 def test_dataflow_wants_a_project(connectors: str) -> None:
