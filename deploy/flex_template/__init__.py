@@ -1,0 +1,1 @@
+"""What the flex template is launched by."""
