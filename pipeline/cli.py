@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import ipaddress
 import json
 import logging
@@ -9,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -33,7 +35,6 @@ from runtime.connectors import (
 )
 from runtime.explaining import explain as explain_event
 from runtime.files import NoSuchInput, expand_patterns
-from runtime.forecast import make_forecast
 from runtime.probing import Probed, Prober
 from runtime.replay import Wanted
 from runtime.secrets import SecretError
@@ -182,10 +183,23 @@ def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
         raise click.BadParameter(str(error)) from None
 
 
+def _reaching(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of which addresses it may reach, as its `policy`."""
+
+    @click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
+    @click.option("--allow_local_partners", is_flag=True)
+    @functools.wraps(command)
+    def with_policy(
+        *, allow_network: tuple[str, ...], allow_local_partners: bool, **given: Any
+    ) -> None:
+        command(policy=AddressPolicy(allow_network, allow_local_partners), **given)
+
+    return with_policy
+
+
 @main.command()
 @click.argument("connectors")
-@click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
-@click.option("--allow_local_partners", is_flag=True)
+@_reaching
 @click.option(
     "--input", "patterns", multiple=True, metavar="GLOB", help="count what would go where"
 )
@@ -194,8 +208,7 @@ def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
 @click.option("--json", "as_json", is_flag=True, help="for programs: what the probes have shown")
 def check(
     connectors: str,
-    allow_network: tuple[str, ...],
-    allow_local_partners: bool,
+    policy: AddressPolicy,
     patterns: tuple[str, ...],
     historical: bool,
     probes: bool,
@@ -206,7 +219,6 @@ def check(
     With --probe, secrets are read and each partner gets a request that does no harm; exit 1 where one
     of them refuses it or does not answer.
     """
-    policy = AddressPolicy(allow_network, allow_local_partners)
     config = _valid_config(connectors, policy)
     for warning in segment_overlaps(config):
         click.echo(f"warning: {warning}", err=True)
@@ -237,17 +249,13 @@ def _probe(config: Config, policy: AddressPolicy, as_json: bool) -> int:
 @main.command("send-test")
 @click.argument("connectors")
 @click.option("--connector", required=True, metavar="N", help="the connector that gets the events")
-@click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
-@click.option("--allow_local_partners", is_flag=True)
-def send_test(
-    connectors: str, connector: str, allow_network: tuple[str, ...], allow_local_partners: bool
-) -> None:
+@_reaching
+def send_test(connectors: str, connector: str, policy: AddressPolicy) -> None:
     """Send an event of each type that a connector takes, marked as a test.
 
     They are real requests with placeholder values, of the user `currents-test` and with the property
     `currents_test`; avro_files writes real files. Exit 1 where one was refused.
     """
-    policy = AddressPolicy(allow_network, allow_local_partners)
     config = _valid_config(connectors, policy)
     entry = _entry_of(config, connector)
     with contextlib.closing(Prober(policy)) as prober:
@@ -287,9 +295,8 @@ def _foretell(config: Config, patterns: Sequence[str]) -> int:
     except NoSuchInput as error:
         click.echo(str(error), err=True)
         return EXIT_USAGE
-    forecast = make_forecast(config, ranges, MAX_EVENT_BYTES, time.time())
-    tell_forecast(forecast, click.echo)
-    return EXIT_FAILED if forecast.unread else EXIT_DONE
+    whole = tell_forecast(config, ranges, MAX_EVENT_BYTES, click.echo)
+    return EXIT_DONE if whole else EXIT_FAILED
 
 
 @main.command()
@@ -297,21 +304,19 @@ def _foretell(config: Config, patterns: Sequence[str]) -> int:
 @click.option("--connector", required=True, metavar="N", help="the connector that gets the event")
 @click.option("--event", required=True, metavar="E.json", help="a file with one event; - for stdin")
 @click.option("--json", "as_json", is_flag=True, help="for programs: all that is known")
-@click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
-@click.option("--allow_local_partners", is_flag=True)
+@_reaching
 def explain(
     connectors: str,
     connector: str,
     event: str,
     as_json: bool,
-    allow_network: tuple[str, ...],
-    allow_local_partners: bool,
+    policy: AddressPolicy,
 ) -> None:
     """Show which rules an event meets, the request that it becomes, and how near the limits are.
 
     Nothing is sent, and no secret is read: in the request each is its reference.
     """
-    config = _valid_config(connectors, AddressPolicy(allow_network, allow_local_partners))
+    config = _valid_config(connectors, policy)
     _entry_of(config, connector)
     try:
         with click.open_file(event, "rb") as file:

@@ -1,15 +1,25 @@
 """Telling what a run over files would do: `currents run --dry_run` and `currents check --input`."""
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from runtime.forecast import Forecast
+from runtime.connectors import Config
+from runtime.files import FileRange
+from runtime.forecast import Forecast, make_forecast
 
 
-def tell_forecast(forecast: Forecast, say: Callable[[str], None]) -> None:
-    """Say how many events go where, how many stay here, and what their age means."""
+def tell_forecast(
+    config: Config, ranges: Sequence[FileRange], max_event_bytes: int, say: Callable[[str], None]
+) -> bool:
+    """Say how many events go where, how many stay here, and what their age means.
+
+    Returns whether all could be read.
+    """
+    forecast = make_forecast(config, ranges, max_event_bytes, time.time())
     for line in _lines(forecast):
         say(line)
+    return not forecast.unread
 
 
 def _lines(forecast: Forecast) -> Iterator[str]:

@@ -28,7 +28,6 @@ from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
-from runtime.forecast import make_forecast
 from runtime.hold.bounded_release import held_lanes
 from runtime.hold.objects import Depth
 from runtime.jobs import new_job_name
@@ -88,11 +87,8 @@ def run(arguments: list[str]) -> int:
 def _foretell(plan: Run) -> int:
     settings = plan.settings
     store = ConfigStore(settings.connectors, settings.address_policy, 0, settings.historical)
-    forecast = make_forecast(
-        store.current(), plan.source.ranges, settings.max_event_bytes, time.time()
-    )
-    tell_forecast(forecast, print)
-    return EXIT_FAILED if forecast.unread else EXIT_DONE
+    whole = tell_forecast(store.current(), plan.source.ranges, settings.max_event_bytes, print)
+    return EXIT_DONE if whole else EXIT_FAILED
 
 
 def execute(plan: Run) -> int:

@@ -8,7 +8,6 @@ import calendar
 import contextlib
 import datetime
 import functools
-import importlib
 import io
 import itertools
 import math
@@ -24,6 +23,7 @@ import msgspec
 from fastavro.read import LOGICAL_READERS, SchemaResolutionError
 from fastavro.schema import SchemaParseException
 
+from runtime.optional import optional_error
 from schemas.catalogue import (
     VARIATION,
     VARIATION_OF_BANNERS,
@@ -92,23 +92,15 @@ def read_archive(file: IO[bytes], path: str) -> Iterator[bytes]:
 # The container
 
 
-def _optional_error(module: str, name: str) -> tuple[type[Exception], ...]:
-    """The error class of a codec's library that need not be installed."""
-    try:
-        return (getattr(importlib.import_module(module), name),)
-    except (ImportError, AttributeError):
-        return ()
-
-
 _DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, ArithmeticError),
     *(MemoryError, RecursionError),
     *(zlib.error, struct.error, SchemaParseException, SchemaResolutionError),
-    *_optional_error("lzma", "LZMAError"),
-    *_optional_error("cramjam", "DecompressionError"),
-    *_optional_error("lz4.block", "LZ4BlockError"),
-    *_optional_error("backports.zstd", "ZstdError"),
-    *_optional_error("compression.zstd", "ZstdError"),
+    *optional_error("lzma", "LZMAError"),
+    *optional_error("cramjam", "DecompressionError"),
+    *optional_error("lz4.block", "LZ4BlockError"),
+    *optional_error("backports.zstd", "ZstdError"),
+    *optional_error("compression.zstd", "ZstdError"),
 )
 """What fastavro and its codecs raise for a file that is cut off, or not what it says."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib
 import os
 import stat
 import tempfile
@@ -17,6 +16,7 @@ from gcsfs.retry import HttpError
 from google.auth.exceptions import GoogleAuthError
 
 from runtime import object_stores
+from runtime.optional import optional_error
 
 Fault = Literal["permission", "missing", "storage"]
 
@@ -175,23 +175,15 @@ def list_files(uri: str) -> list[StoredFile]:
         return sorted(file for file in found if not _is_temporary(file.name))
 
 
-def _optional_error(module: str, name: str) -> tuple[type[Exception], ...]:
-    """The error class of a library that need not be installed."""
-    try:
-        return (getattr(importlib.import_module(module), name),)
-    except ImportError:
-        return ()
-
-
-_NO_CREDENTIALS = _optional_error("botocore.exceptions", "NoCredentialsError")
+_NO_CREDENTIALS = optional_error("botocore.exceptions", "NoCredentialsError")
 LIBRARY_ERRORS: tuple[type[BaseException], ...] = (
     OSError,
     HttpError,
     GoogleAuthError,
     ClientError,
     asyncio.TimeoutError,
-    *_optional_error("botocore.exceptions", "BotoCoreError"),
-    *_optional_error("azure.core.exceptions", "AzureError"),
+    *optional_error("botocore.exceptions", "BotoCoreError"),
+    *optional_error("azure.core.exceptions", "AzureError"),
 )
 """What storage libraries raise where a place cannot be reached, read or written."""
 

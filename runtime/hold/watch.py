@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from runtime.answers import MOST_ASKED_SECONDS
 from runtime.hold.objects import Blame, HeldBatch
 
 REPEATED = 2
@@ -19,8 +20,8 @@ FIRST_TRY_MS = 5_000
 MAX_REJECTED = 100
 """So many rejected events are buried with none accepted in between; then it is the lane's fault."""
 REJECTS_EVERYTHING = "rejects_everything"
-MOST_ASKED_MS = 6 * 3_600_000
-"""A partner's own Retry-After is honoured up to this: an odd one must not strand a lane for years."""
+MOST_ASKED_MS = int(MOST_ASKED_SECONDS * 1_000)
+"""Also of what was held with a later time in it: an odd one must not strand a lane for years."""
 
 
 class Watch(msgspec.Struct, array_like=True, frozen=True):
