@@ -183,6 +183,10 @@ class MParticleSink(Sink[MParticleConnector]):
             return Filtered.FEED_NOT_CONFIGURED
         return feed + _HISTORICAL if self._is_historical(header, hour) else feed
 
+    @property
+    def places_by_time(self) -> bool:
+        return self.settings.historical
+
     def _is_historical(self, header: EventHeader, hour: str) -> bool:
         """By the beginning of the hour: what is sent there must be old enough for certain."""
         if not self.settings.historical or not hour:
