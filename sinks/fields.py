@@ -1,5 +1,6 @@
 """An event taken apart into its fields, whose values leave as they came."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ def _as_spelled(number: str) -> Raw:
 
 _decode = msgspec.json.Decoder(Fields, float_hook=_as_spelled).decode
 _encode = msgspec.json.Encoder().encode
+encode_text: Callable[[str], bytes] = _encode
+"""A text as JSON."""
 
 
 def take_apart(event: bytes) -> Fields:

@@ -14,7 +14,7 @@ from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
-from sinks.fields import Fields, Unencodable, User, encode_json, take_apart
+from sinks.fields import Fields, Unencodable, User, encode_text, take_apart
 from sinks.mparticle_layout import MAX_VALUE_CHARS, Layout, TypeLayout, type_layout
 from sinks.packing import Envelope
 from sinks.sink import (
@@ -219,7 +219,7 @@ class MParticleSink(Sink[MParticleConnector]):
             head = self._layout.take_head(fields.properties or {}, user, of_type.keeps_phone)
         except Unencodable:
             return None
-        id_json = encode_json(fields.id)
+        id_json = encode_text(fields.id)
         return encoded_event(event, fields.id, id_json, user.external_user_id or "", head, event)
 
     @property
@@ -290,7 +290,7 @@ class MParticleSink(Sink[MParticleConnector]):
         of_type = self._layout_of(fields.event_type)
         # What identifies user and device is taken out of the values; attributes are what is left.
         head = self._layout.take_head(values, user, of_type.keeps_phone)
-        id_json = encode_json(fields.id)
+        id_json = encode_text(fields.id)
         may_be_long = len(event) > MAX_VALUE_CHARS  # a character takes a byte at least
         body = self._layout.event(fields, values, id_json, of_type, may_be_long)
         return encoded_event(event, fields.id, id_json, user.external_user_id or "", head, body)

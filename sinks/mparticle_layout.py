@@ -13,7 +13,16 @@ from typing import Any, Literal
 from msgspec import Raw
 
 from schemas.catalogue import VARIATION, VARIATION_OF_BANNERS
-from sinks.fields import Fields, Unencodable, User, Values, encode_json, is_text, take_text
+from sinks.fields import (
+    Fields,
+    Unencodable,
+    User,
+    Values,
+    encode_json,
+    encode_text,
+    is_text,
+    take_text,
+)
 
 MAX_ATTRIBUTES = 100
 MAX_VALUE_CHARS = 4_096
@@ -39,7 +48,7 @@ def type_layout(event_type: str, name: str) -> TypeLayout:
         kind, end = b"uninstall", b"}}"
     else:
         kind = b"custom_event"
-        end = b',"event_name":%b,"custom_event_type":"other"}}' % encode_json(name)
+        end = b',"event_name":%b,"custom_event_type":"other"}}' % encode_text(name)
     return TypeLayout(
         _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()),
         event_type.startswith("users.messages.sms."),
@@ -74,7 +83,7 @@ class Layout:
 
         There is no `schema_version`, which mParticle's schema does not know.
         """
-        environment, key = encode_json(self.environment), encode_json(self.identity_key)
+        environment, key = encode_text(self.environment), encode_text(self.identity_key)
         return b'{"environment":%b,"user_identities":{%b:' % (environment, key)
 
     @functools.cached_property
@@ -106,9 +115,9 @@ class Layout:
     def _take_identities(self, values: Values, user: User) -> bytes:
         if not user.external_user_id:
             raise Unencodable("user.external_user_id", "mParticle takes no event without it")
-        user_id = encode_json(user.external_user_id)
+        user_id = encode_text(user.external_user_id)
         email = take_text(values, "email_address")
-        return user_id if email is None else b'%b,"email":%b' % (user_id, encode_json(email))
+        return user_id if email is None else b'%b,"email":%b' % (user_id, encode_text(email))
 
     def _device(self, values: Values, user: User) -> bytes:
         """What is known of the device; what the schema does not take is left among the values."""
@@ -199,7 +208,7 @@ def _phone(values: Values, keeps_phone: bool) -> bytes:
         phone = take_text(values, "user_phone_number")
     elif not keeps_phone:
         del values["to_phone_number"]
-    return b"{}" if phone is None else b'{"$mobile":%b}' % encode_json(phone)
+    return b"{}" if phone is None else b'{"$mobile":%b}' % encode_text(phone)
 
 
 _OF_PHONE = frozenset({"to_phone_number", "user_phone_number"})

@@ -35,28 +35,34 @@ def encoded_event(
     return EncodedEvent(original, event_id, id_json, user, head, body, weight)
 
 
-class UserBatch:
-    """Events that share user, attributes and device, in order; at least one."""
+class UserBatch(msgspec.Struct, gc=False):
+    """Events that share user, attributes and device, in order; of most users there is only a `first`."""
 
-    __slots__ = ("members", "weight")
+    first: EncodedEvent
+    weight: int
+    more: list[EncodedEvent] | None = None
 
-    def __init__(self, event: EncodedEvent) -> None:
-        self.members = [event]
-        self.weight = event.weight
+    @property
+    def members(self) -> list[EncodedEvent]:
+        return [self.first, *(self.more or ())]
+
+    def __len__(self) -> int:
+        return 1 if self.more is None else 1 + len(self.more)
 
     def weigh_with(self, event: EncodedEvent) -> int:
         """What the batch weighs with one event more."""
-        first = self.members[0]
-        request_id = _HASH_BYTES - len(first.id_json) if len(self.members) == 1 else 0
+        request_id = _HASH_BYTES - len(self.first.id_json) if self.more is None else 0
         return self.weight + request_id + 1 + len(event.body)
 
     def add(self, event: EncodedEvent) -> None:
         self.weight = self.weigh_with(event)
-        self.members.append(event)
+        if self.more is None:
+            self.more = []
+        self.more.append(event)
 
     def encode(self) -> bytes:
-        first = self.members[0]
-        if len(self.members) == 1:
+        first = self.first
+        if self.more is None:
             return b"%b%b%b%b%b}" % (first.head, _EVENTS, first.body, _REQUEST_ID, first.id_json)
         bodies = b",".join([member.body for member in self.members])
         return b"%b%b%b%b%b}" % (first.head, _EVENTS, bodies, _REQUEST_ID, self._hash_of_ids())
@@ -77,13 +83,13 @@ def group_by_user(
         batch = latest.get(event.user)
         if (
             batch is not None
-            and batch.members[0].head == event.head
-            and len(batch.members) < max_events
+            and batch.first.head == event.head
+            and len(batch) < max_events
             and batch.weigh_with(event) <= max_bytes
         ):
             batch.add(event)
             continue
-        batch = latest[event.user] = UserBatch(event)
+        batch = latest[event.user] = UserBatch(event, event.weight)
         batches.append(batch)
     return batches
 
@@ -95,7 +101,7 @@ def fill_requests(
     run: list[UserBatch] = []
     size, count = 2, 0
     for batch in batches:
-        weight, members = batch.weight + 1, len(batch.members)
+        weight, members = batch.weight + 1, len(batch)
         if run and (size + weight - 1 > max_bytes or count + members > max_events):
             yield run
             run, size, count = [], 2, 0
