@@ -286,7 +286,7 @@ def test_a_lookup_that_hangs_is_left_at_the_deadline_and_costs_one_thread(
 def test_no_more_than_so_many_lookups_hang_at_once(
     exchange: HttpExchange, name_server: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.exchange.MAX_LOOKUPS", 2)
+    monkeypatch.setattr("runtime.lookups.MAX_LOOKUPS", 2)
     with serving(says(ok())) as server, ThreadPoolExecutor(5) as threads:
         urls = [f"http://{name}.example.com:{server.port}/" for name in "abcde"]
         answers = list(threads.map(lambda url: post(exchange, url, 0.5), urls))
@@ -467,7 +467,7 @@ def test_a_switch_of_protocols_is_an_answer_and_the_end_of_its_connection(
         assert server.connections == 2
 
 
-def test_what_urllib3_logs_of_a_damaged_answer_does_not_hold_the_url(
+def test_what_is_logged_of_a_damaged_answer_does_not_hold_the_url(
     exchange: HttpExchange, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -604,13 +604,21 @@ def test_a_partner_that_hangs_holds_up_no_other(
     sandbox.set_fault("hook", None)
 
 
-def test_close_ends_the_thread_that_watches_deadlines() -> None:
-    exchange = HttpExchange(LOCAL, 8)
-    with serving(says(ok())) as server:
-        assert post(exchange, server.url, 600).status == 200
-    assert any(thread.name == "deadlines" for thread in threading.enumerate())
-    exchange.close()
-    assert not any(thread.name == "deadlines" for thread in threading.enumerate())
+def test_close_ends_the_connections_that_are_kept_and_keeps_no_more() -> None:
+    exchange, ended = HttpExchange(LOCAL, 8), threading.Semaphore(0)
+
+    def answer_and_await_the_end(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(ok())
+        if connection.recv(1) == b"":
+            ended.release()
+
+    with serving(answer_and_await_the_end) as server:
+        assert post(exchange, server.url).status == 200
+        assert not ended.acquire(blocking=False)
+        exchange.close()
+        assert ended.acquire(timeout=DEADLINE_SECONDS)
+        assert post(exchange, server.url).status == 200
+        assert ended.acquire(timeout=DEADLINE_SECONDS)
 
 
 def test_a_thousand_exchanges_leave_no_file_handle_behind(exchange: HttpExchange) -> None:
