@@ -1,33 +1,22 @@
-"""Reading one answer from its bytes, in whatever pieces they come: status, headers, body, its end.
+"""Reading one answer from its bytes, in whatever pieces they come: where its head and body end.
 
-Lenient where a careless server's meaning is plain, for a request whose answer is not understood is
-sent again (llhttp, and with it httptools, refuses many such answers). But an answer with anything
-doubtful in its head is its connection's last: no rest of it is taken for the next request's.
+An answer with anything doubtful in its head is its connection's last: so no rest of it is taken for
+the answer to the next request.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from runtime.answer_head import AnswerHead, is_begun, read_head
 from runtime.cutoff import ExchangeFailed
 
 MAX_HEAD_BYTES = 65_536
-"""The most of an answer's headers, of a chunk's first line, and of what follows the last chunk."""
-MAX_HEADERS = 100
+"""The most of an answer's head with its empty line, of a chunk's first line, and of what follows the last chunk."""
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]+)[ \t]+([1-9][0-9]{2})(?:[ \t\r]|$)")
 _CHUNK_LINE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?", re.DOTALL)
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,16}")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_DOUBTFUL = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
-
-_BLANKS = " \t\r"
-
 _SWITCHING_PROTOCOLS = 101
 _WITHOUT_BODY = {_SWITCHING_PROTOCOLS, 204, 304}
-
-_Fields = dict[str, list[str]]
-"""By name in lower case: the name as it was written, and then its values."""
 
 
 class AnswerParser:
@@ -39,8 +28,7 @@ class AnswerParser:
     def __init__(self, method: str, most_body_bytes: int) -> None:
         self.status = 0
         """0 until the head is there."""
-        self.headers: dict[str, str] = {}
-        """Of a header that is there several times, the last."""
+        self.headers: Mapping[str, str] = {}
         self.body = b""
         """Cut at its limit: the answer counts as whole then, and is the last."""
         self.is_whole = False
@@ -53,10 +41,7 @@ class AnswerParser:
         """So much of the buffer has been read."""
         self._missing = 0
         """So much of the body, or of a chunk, is still to come."""
-        self._line_status = 0
-        self._is_old = False
-        """Whether the answer is of HTTP/1.0."""
-        self._step: Callable[[AnswerParser], bool] = AnswerParser._read_status_line
+        self._step: Callable[[AnswerParser], bool] = AnswerParser._read_head
 
     @property
     def is_refusal(self) -> bool:
@@ -74,7 +59,7 @@ class AnswerParser:
             pass
         self._buffer = self._buffer[self._at :]
         self._at = 0
-        if self.is_whole and self._buffer:
+        if self._buffer and self.is_whole:
             self.is_last = True  # more came than was asked for
 
     def end(self) -> None:
@@ -87,64 +72,44 @@ class AnswerParser:
         if self._step is AnswerParser._read_to_the_end:
             self.is_whole = True
         if not self.is_whole:
-            is_begun = bool(self.status or self._buffer)
-            raise ExchangeFailed(
-                f"the connection ended {'within' if is_begun else 'before'} the answer"
-            )
+            where = "within" if self.status or self._buffer else "before"
+            raise ExchangeFailed(f"the connection ended {where} the answer")
 
     # Each step reads on from `_at`, and returns whether the next one can be taken.
 
-    def _read_status_line(self) -> bool:
-        line = self._next_line()
-        if line is None:
-            if not b"HTTP/".startswith(self._buffer[self._at : self._at + 5]):
-                raise ExchangeFailed("the answer is no HTTP")
-            return False
-        found = _STATUS_LINE.match(line)
-        if found is None:
-            raise ExchangeFailed("the answer is no HTTP")
-        self._is_old = found[1] == b"0"
-        self._line_status = int(found[2])
-        self._at -= 1  # a block begins with the end of the line before it
-        self._step = AnswerParser._read_headers
-        return True
-
-    def _read_headers(self) -> bool:
+    def _read_head(self) -> bool:
         block = self._next_block()
         if block is None:
+            if not is_begun(self._buffer[self._at :]):
+                raise ExchangeFailed("the answer is no HTTP")
             return False
-        fields, is_plain = _read_fields(block.decode("latin-1"))
-        self.is_last |= not is_plain
-        if self._line_status < 200 and self._line_status != _SWITCHING_PROTOCOLS:
-            self._step = AnswerParser._read_status_line
-            return True
-        self.status = self._line_status
-        self.headers = {name: values[-1] for name, *values in fields.values()}
-        self._judge_connection(fields)
-        self._step = self._body_step(fields)
+        head = read_head(block)
+        if not head.is_plain:
+            self.is_last = True
+        if head.status >= 200 or head.status == _SWITCHING_PROTOCOLS:
+            self.status, self.headers = head.status, head.headers
+            self._step = self._frame(head)
         return True
 
-    def _judge_connection(self, fields: _Fields) -> None:
-        connection = _joined(fields, "connection").lower()
-        goes_on = "keep-alive" in connection if self._is_old else "close" not in connection
-        self.is_last |= not goes_on or self.status == _SWITCHING_PROTOCOLS
-
-    def _body_step(self, fields: _Fields) -> "Callable[[AnswerParser], bool]":
-        """How the body is read (RFC 9112, 6.3)."""
-        if not self._may_have_body or self.status in _WITHOUT_BODY:
+    def _frame(self, head: AnswerHead) -> "Callable[[AnswerParser], bool]":
+        """How the body is read (RFC 9112, 6.3), and whether another answer can follow it."""
+        fields = head.fields
+        connection = fields.get("connection", "").lower()
+        if "close" in connection or (head.is_old and "keep-alive" not in connection):
+            self.is_last = True
+        if not self._may_have_body or head.status in _WITHOUT_BODY:
+            self.is_last |= head.status == _SWITCHING_PROTOCOLS  # what follows is no HTTP
             return AnswerParser._read_counted
-        coding = _joined(fields, "transfer-encoding").lower()
-        if coding:
-            self.is_last |= coding != "chunked" or "content-length" in fields or self._is_old
-            if coding.rpartition(",")[2].strip() == "chunked":
-                return AnswerParser._read_chunk_line
-            return AnswerParser._read_to_the_end
-        lengths = {length.strip() for length in _joined(fields, "content-length").split(",")}
-        length = lengths.pop()
-        if not lengths and _LENGTH.fullmatch(length):
-            self._missing = int(length)
+        coding = fields.get("transfer-encoding")
+        if coding is not None:
+            self.is_last |= head.is_old or coding.lower() != "chunked" or "content-length" in fields
+            is_chunked = coding.lower().rpartition(",")[2].strip() == "chunked"
+            return AnswerParser._read_chunk_line if is_chunked else AnswerParser._read_to_the_end
+        length = _read_length(fields.get("content-length", ""))
+        if length is not None:
+            self._missing = length
             return AnswerParser._read_counted
-        self.is_last = True  # there is no length, or none to rely on
+        self.is_last = True
         return AnswerParser._read_to_the_end
 
     def _read_counted(self) -> bool:
@@ -171,7 +136,7 @@ class AnswerParser:
         if self._missing:
             self._step = AnswerParser._read_chunk
         else:
-            self._at -= 1
+            self._at -= 1  # an empty line is found by the end of the one before it
             self._step = AnswerParser._read_trailers
         return True
 
@@ -199,25 +164,30 @@ class AnswerParser:
     def _next_line(self) -> bytes | None:
         """The next line without its LF, once it is there."""
         end = self._buffer.find(b"\n", self._at)
-        self._limit(end)
         if end < 0:
+            self._limit(len(self._buffer))
             return None
+        self._limit(end + 1)
         line = self._buffer[self._at : end]
         self._at = end + 1
         return line
 
     def _next_block(self) -> bytes | None:
-        """The lines up to the next empty one, once it is there."""
-        found = _EMPTY_LINE.search(self._buffer, self._at)
-        self._limit(found.start() if found else -1)
-        if found is None:
+        """The lines up to the next empty one, once it is there; a bare LF ends a line as well."""
+        end, after = self._buffer.find(b"\n\r\n", self._at), 3
+        bare = self._buffer.find(b"\n\n", self._at, end + 1 if end >= 0 else None)
+        if bare >= 0:
+            end, after = bare, 2
+        if end < 0:
+            self._limit(len(self._buffer))
             return None
-        block = self._buffer[self._at + 1 : found.start() + 1]
-        self._at = found.end()
+        self._limit(end + after)
+        block = self._buffer[self._at : end + 1]
+        self._at = end + after
         return block
 
     def _limit(self, end: int) -> None:
-        if (len(self._buffer) if end < 0 else end) - self._at > MAX_HEAD_BYTES:
+        if end - self._at > MAX_HEAD_BYTES:
             raise ExchangeFailed(f"the answer has over {MAX_HEAD_BYTES} bytes of headers")
 
     def _take_body(self, most: int) -> int:
@@ -232,27 +202,7 @@ class AnswerParser:
             self.is_whole = self.is_last = True
 
 
-def _read_fields(block: str) -> tuple[_Fields, bool]:
-    """The fields of a head, and whether there is no doubt about any of them."""
-    lines = block.split("\n")[:-1]
-    if len(lines) > MAX_HEADERS:
-        raise ExchangeFailed(f"the answer has over {MAX_HEADERS} headers")
-    is_plain = not _DOUBTFUL.search(block)
-    fields: _Fields = {}
-    values: list[str] = []
-    for line in lines:
-        written, colon, value = line.partition(":")
-        name = written.strip(_BLANKS)
-        is_plain = is_plain and bool(colon and _NAME.fullmatch(written))
-        if line.startswith((" ", "\t")):  # it goes on with the line before
-            values[-1:] = [f"{last} {line.strip(_BLANKS)}" for last in values[-1:]]
-        elif colon and name:
-            values = fields.setdefault(name.lower(), [name])
-            values.append(value.strip(_BLANKS))
-        else:
-            values = []
-    return fields, is_plain
-
-
-def _joined(fields: _Fields, name: str) -> str:
-    return ",".join(fields.get(name, ())[1:])
+def _read_length(said: str) -> int | None:
+    """A length, said once or several times alike; None where there is none, or none to rely on."""
+    length, *others = {length.strip() for length in said.split(",")}
+    return int(length) if _LENGTH.fullmatch(length) and not others else None

@@ -61,18 +61,34 @@ class Connection:
             OSError: the connection broke.
         """
         try:
-            self._send(head, body, parser, cutoff)
-            self._receive_all(parser, cutoff)
+            unsent = self._send_at_once(head, body)
+            if unsent:
+                self._send(unsent, parser, cutoff)
+            while not parser.is_whole:
+                self._readable.wait(cutoff)
+                self._receive(parser)
         except OSError:
             if not self._was_refused(parser, cutoff):
                 raise
 
-    def _send(self, head: bytes, body: bytes, parser: AnswerParser, cutoff: Cutoff) -> None:
+    def _send_at_once(self, head: bytes, body: bytes) -> memoryview | None:
+        """Send what goes without waiting, mostly everything; returns what does not."""
+        sent = 0
+        if not self._is_encrypted:
+            try:
+                sent = self._socket.sendmsg((head, body))
+            except BlockingIOError:
+                pass
+            else:
+                if sent == len(head) + len(body):
+                    return None
+        return memoryview(head + body)[sent:]
+
+    def _send(self, unsent: memoryview, parser: AnswerParser, cutoff: Cutoff) -> None:
         """Send it all, unless the partner refuses it meanwhile.
 
         Success that is reported before the end was sent counts once the end is sent.
         """
-        unsent = self._send_at_once(head, body)
         while unsent:
             if parser.is_whole:
                 self._writable.wait(cutoff)
@@ -83,21 +99,6 @@ class Connection:
                 return
             with contextlib.suppress(*_NOT_NOW):
                 unsent = unsent[self._socket.send(unsent[:_WRITE_BYTES]) :]
-
-    def _send_at_once(self, head: bytes, body: bytes) -> memoryview:
-        """Send what goes without waiting, mostly everything; returns what does not."""
-        sent = 0
-        if not self._is_encrypted:
-            with contextlib.suppress(BlockingIOError):
-                sent = self._socket.sendmsg((head, body))
-            if sent == len(head) + len(body):
-                return memoryview(b"")
-        return memoryview(head + body)[sent:]
-
-    def _receive_all(self, parser: AnswerParser, cutoff: Cutoff) -> None:
-        while not parser.is_whole:
-            self._readable.wait(cutoff)
-            self._receive(parser)
 
     def _receive(self, parser: AnswerParser) -> None:
         try:
@@ -117,7 +118,9 @@ class Connection:
         """
         parser.is_last = True
         with contextlib.suppress(OSError, ExchangeFailed):
-            self._receive_all(parser, cutoff)
+            while not parser.is_whole:
+                self._readable.wait(cutoff)
+                self._receive(parser)
         return parser.is_refusal
 
 
