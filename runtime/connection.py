@@ -38,14 +38,9 @@ class Connection:
         self._writable = _Watch(sock, select.POLLOUT)
         self._either = _Watch(sock, select.POLLIN | select.POLLOUT)
 
-    @property
-    def age_seconds(self) -> float:
-        return time.monotonic() - self._since
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing has come: neither the connection's end nor what nobody asked for."""
-        return not self._readable.is_ready()
+    def is_usable(self, most_seconds: float) -> bool:
+        """Whether it is not too old and nothing has come: no end, and nothing that nobody asked for."""
+        return time.monotonic() - self._since <= most_seconds and not self._readable.is_ready()
 
     def close(self) -> None:
         self._socket.close()
