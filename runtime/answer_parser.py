@@ -12,7 +12,8 @@ from runtime.answer_head import MAX_HEADERS, AnswerHead, is_begun, read_head
 from runtime.cutoff import ExchangeFailed
 
 MAX_HEAD_BYTES = 65_536
-"""The most of an answer's head with its empty line, of a chunk's first line, and of what follows the last chunk."""
+"""The most of an answer's head with its empty line, of a chunk's first line, and of what follows the
+last chunk."""
 
 _CHUNK_LINE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?", re.DOTALL)
 _LENGTH = re.compile(r"[0-9]{1,16}")
@@ -86,9 +87,9 @@ class AnswerParser:
             raise ExchangeFailed(f"the connection ended {where} the answer")
 
     def _take_plain(self, data: bytes) -> bool:
-        """Take an answer such as nearly all are, whole and without any doubt, in a third of the time.
+        """Take an answer such as nearly all are, whole and plain, in a third of the steps' time.
 
-        The steps would make the same of it; anything else is left to them.
+        They would make the same of it; anything else is left to them.
         """
         head, _, body = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
