@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from runtime.exchange import MAX_ANSWER_BYTES, HttpExchange
+from runtime.request_head import head_of
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sinks.sink import Answer, HttpRequest
 from tests.runtime.wire import DEADLINE_SECONDS, Script, echo, ok, says, serving
@@ -621,6 +622,43 @@ def test_many_threads_at_once_get_each_their_own_answer(exchange: HttpExchange) 
         assert server.connections <= 32 + 400 // 8
     assert len(answered) == 400
     assert all(sent.encode() == came for sent, came in answered)
+
+
+def test_no_more_connections_are_kept_than_were_asked_for() -> None:
+    exchange, both_are_there = HttpExchange(LOCAL, 1), threading.Barrier(2)
+
+    def meet(connection: socket.socket, request: bytes) -> None:
+        if b"meet" in request:
+            both_are_there.wait(DEADLINE_SECONDS)
+        connection.sendall(ok())
+
+    with serving(meet) as server, ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: post(exchange, server.url, body=b"meet"), range(2)))
+        assert server.connections == 2
+        post(exchange, server.url)
+        assert server.connections == 2
+        list(threads.map(lambda _: post(exchange, server.url, body=b"meet"), range(2)))
+        assert server.connections == 3
+    exchange.close()
+
+
+def test_of_too_many_partners_those_that_were_sent_to_last_are_kept(
+    exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.exchange._MAX_ORIGINS", 2)
+    with serving(says(ok())) as a, serving(says(ok())) as b, serving(says(ok())) as c:
+        for server in (a, b, a, c):
+            assert post(exchange, server.url).status == 200
+        assert [a.connections, b.connections, c.connections] == [1, 1, 1]
+        for server in (c, a, b):
+            assert post(exchange, server.url).status == 200
+        assert [a.connections, b.connections, c.connections] == [1, 2, 1]
+
+
+def test_a_head_that_is_kept_ready_does_not_tell_its_secrets() -> None:
+    head = head_of("POST", f"https://a.example.com/{PATH}", (("Authorization", "SECRET-KEY"),))
+    assert b"SECRET-KEY" in head.of(b"")
+    assert "SECRET-KEY" not in f"{head} {head!r} {head.origin!r}"
 
 
 def test_a_partner_that_hangs_holds_up_no_other(
