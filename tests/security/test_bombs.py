@@ -1,6 +1,7 @@
 """Input files that unpack to more than they are: memory and time follow what is there."""
 
 import functools
+import gzip
 import io
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from runtime.archive import (
 )
 from runtime.avro_blocks import MAX_BLOCK_BYTES
 from runtime.dead_letters import DamagedLetters, read_letters
+from runtime.files import MAX_LINE_BYTES, DamagedInput, FileRange, expand_patterns, read_range
 from tests.security.avro import avro_file, number, record, text
 from tests.security.measuring import with_peak
 
@@ -126,3 +128,45 @@ def test_a_schema_that_refers_to_itself_in_a_ladder_costs_what_its_bytes_cost() 
     before = time.process_time()
     assert is_refused(lambda: read_all(bomb))
     assert time.process_time() - before < 10
+
+
+@pytest.mark.parametrize("name", ["events.ndjson.gz", "events.ndjson"])
+def test_a_line_that_never_ends_is_damage_and_what_came_before_is_read(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    with gzip.open(path, "wb", 1) if name.endswith(".gz") else path.open("wb") as file:
+        file.write(b'{"event_type":"a"}\n' * 100_000)
+        for _ in range(3 * MAX_LINE_BYTES // 1_000_000):
+            file.write(b"0" * 1_000_000)
+        file.write(b"\n{}\n")
+    (first, *others) = expand_patterns([str(path)])
+    lines: list[bytes] = []
+    said, peak = with_peak(lambda: read_until_damage(first, lines))
+    assert said.endswith(f"a line of more than {MAX_LINE_BYTES} bytes")
+    assert len(lines) == 100_000
+    assert peak < 4 * MAX_LINE_BYTES
+    after: list[bytes] = []
+    _, peak = with_peak(lambda: [read_until_damage(other, after) for other in others])
+    assert after == ([] if name.endswith(".gz") else [b"{}"])
+    assert peak < 10_000_000
+
+
+def read_until_damage(part: FileRange, lines: list[bytes]) -> str:
+    """Read a range as far as it goes; says what is wrong with the rest."""
+    try:
+        for pull in read_range(part):
+            lines += pull.messages
+    except DamagedInput as damage:
+        return str(damage)
+    return ""
+
+
+def test_a_gzipped_avro_bomb_is_bounded_twice(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.avro.gz"
+    content = avro_file(ONE_TEXT, [(1, text(b"a" * (MAX_BLOCK_BYTES + 1)))], "deflate")
+    path.write_bytes(gzip.compress(content))
+    (part,) = expand_patterns([str(path)])
+    said, peak = with_peak(lambda: read_until_damage(part, []))
+    assert "unpacks to more than" in said
+    assert peak < MOST_PEAK_BYTES
