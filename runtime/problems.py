@@ -37,7 +37,7 @@ def describe(
     rule = _rule_of(properties, field) if text.startswith(_OF_MSGSPEC) else {}
     allowed = _allowed(rule)
     if allowed and ", got `" not in text:
-        text = f"found {_show(raw.get(field))}"
+        text = f"found {show(raw.get(field))}"
     return Problem(connector, field, f"{text[0].lower()}{text[1:]}{allowed}")
 
 
@@ -87,6 +87,7 @@ def _allowed(rule: Mapping[str, Any]) -> str:
 _BOUNDS = {"minimum": "at least", "maximum": "at most"}
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """What was found, but not more of it than fits a line."""
     text = repr(value)
     return text if len(text) <= _MAX_FOUND_CHARS else f"{text[:_MAX_FOUND_CHARS]}…"
