@@ -17,7 +17,6 @@ from sinks.sink import Answer, HttpRequest, Request
 MOST_ASKED_SECONDS = 6 * 3_600.0
 """A partner's own Retry-After is honoured up to this: some give the time of day in its place."""
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
 _KEY_CHARS = 6
 """A part of a URL that is shorter is no key: `1` or `us` stands in many an answer."""
 _LONG_KEY_CHARS = 16
@@ -64,7 +63,8 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     for wording in wordings:
         text = _without_parts(text, wording)
     # Cut at last: before, a secret might lose its end and be taken for none.
-    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]
+    shown = (char if char.isprintable() else " " for char in text)
+    return " ".join("".join(shown).split())[:MAX_DETAIL_CHARS]
 
 
 _MASK = "[SECRET]"

@@ -24,7 +24,7 @@ from fastavro.read import LOGICAL_READERS
 from runtime.avro_blocks import (
     DAMAGE,
     MAX_BLOCK_BYTES,
-    UnboundedSchema,
+    UnfitSchema,
     check_schema,
     open_blocks,
     records_of,
@@ -115,7 +115,7 @@ def _open(file: IO[bytes]) -> Any:
         blocks = open_blocks(file)
         try:
             check_schema(blocks.writer_schema)
-        except UnboundedSchema as error:
+        except UnfitSchema as error:
             raise NotArchived(str(error)) from error
     _check_codec(blocks.codec)
     return blocks

@@ -35,8 +35,8 @@ DAMAGE: tuple[type[BaseException], ...] = (
 """What fastavro and its codecs raise for a file that is cut off, or not what it says."""
 
 
-class UnboundedSchema(Exception):
-    """A schema by which a few bytes make a record without end."""
+class UnfitSchema(Exception):
+    """A schema by which a few bytes make a record without end, or that is none."""
 
 
 def open_blocks(file: IO[bytes]) -> Any:
@@ -83,9 +83,9 @@ def check_schema(schema: Any) -> None:
     """Look at the (parsed) schema that a file was written with.
 
     Raises:
-        UnboundedSchema: a type holds itself, so that how deep its values are is for the file to say
+        UnfitSchema: a type holds itself, so that how deep its values are is for the file to say
             (fastavro reads them by recursion, in C), or takes no byte, so that there may be any
-            number of it in none.
+            number of it in none; or a field's name is no text.
     """
     _check(schema, frozenset())
 
@@ -99,9 +99,9 @@ def _check(schema: Any, within: frozenset[str]) -> None:
     elif isinstance(kind, (dict, list)):
         _check(kind, within)
     elif kind in within:
-        raise UnboundedSchema(f"its type {kind} holds itself")
+        raise UnfitSchema(f"its type {kind} holds itself")
     elif kind == "null" or (kind == "fixed" and schema["size"] < 1):
-        raise UnboundedSchema(f"a value of its type {kind} takes no byte")
+        raise UnfitSchema(f"a value of its type {kind} takes no byte")
     elif isinstance(schema, dict):
         _check_inside(schema, within)
 
@@ -109,8 +109,10 @@ def _check(schema: Any, within: frozenset[str]) -> None:
 def _check_inside(schema: dict[str, Any], within: frozenset[str]) -> None:
     if schema["type"] in ("record", "error"):
         if not schema["fields"]:
-            raise UnboundedSchema(f"its record {schema['name']} has no fields")
+            raise UnfitSchema(f"its record {schema['name']} has no fields")
         for field in schema["fields"]:
+            if not isinstance(field["name"], str):
+                raise UnfitSchema("the name of a field is no text")
             _check(field["type"], within | {schema["name"]})
     for inside in ("items", "values"):
         if inside in schema:

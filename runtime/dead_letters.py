@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import fastavro
 import msgspec
 
-from runtime.avro_blocks import DAMAGE, UnboundedSchema, check_schema, open_blocks, records_of
+from runtime.avro_blocks import DAMAGE, UnfitSchema, check_schema, open_blocks, records_of
 from runtime.connectors import ConnectorEntry
 from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 
 _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
-_DAMAGE: tuple[type[BaseException], ...] = (*DAMAGE, UnboundedSchema)
+_DAMAGE: tuple[type[BaseException], ...] = (*DAMAGE, UnfitSchema)
 
 
 class DamagedLetters(Exception):

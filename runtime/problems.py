@@ -21,7 +21,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"connector {self.connector!r}: " if self.connector else "connectors file: "
-        return where + (f"{self.field}: " if self.field else "") + self.text
+        field = f"{_cut(self.field)}: " if self.field else ""
+        return "".join(map(_visible, where + field + self.text))
 
 
 def describe(
@@ -89,5 +90,13 @@ _BOUNDS = {"minimum": "at least", "maximum": "at most"}
 
 def show(value: object) -> str:
     """What was found, but not more of it than fits a line."""
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_FOUND_CHARS else f"{text[:_MAX_FOUND_CHARS]}…"
+
+
+def _visible(char: str) -> str:
+    """The character, or what a programmer writes for one that a terminal or a log would obey."""
+    return char if char.isprintable() else char.encode("unicode_escape").decode()

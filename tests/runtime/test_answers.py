@@ -113,6 +113,11 @@ def test_what_a_terminal_would_obey_is_taken_out_and_space_is_made_single() -> N
     assert sanitise(Answer(500, body=body), []) == "a [31m b c d\ufffd\ufffd!"
 
 
+@pytest.mark.parametrize("char", "\u202e\u2066\u200b\ufeff\u00ad\u2028\x9b")
+def test_what_turns_or_hides_other_characters_is_taken_out(char: str) -> None:
+    assert sanitise(Answer(500, body=f"a{char}b".encode()), []) == "a b"
+
+
 def test_a_long_answer_is_cut() -> None:
     assert sanitise(Answer(500, body=b"x" * 65_536), []) == "x" * MAX_DETAIL_CHARS
 

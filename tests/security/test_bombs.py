@@ -3,6 +3,7 @@
 import functools
 import gzip
 import io
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,13 @@ def test_a_value_of_no_bytes_is_refused_for_there_may_be_any_number_of_it(kind: 
     )
     said = is_refused(lambda: read_all(endless))
     assert "takes no byte" in said or "has no fields" in said
+
+
+@pytest.mark.parametrize("name", [{}, [], None, 7])
+def test_a_field_whose_name_is_no_text_is_refused(name: Any) -> None:
+    file = avro_file(record(("id", "string"), ("odd", "string")), [(1, text(b"e") + text(b"x"))])
+    odd = json.dumps(name).encode().ljust(5)
+    assert is_refused(lambda: read_all(file.replace(b'"odd"', odd)))
 
 
 @pytest.mark.parametrize("count", [3, 2**40, 2**62])

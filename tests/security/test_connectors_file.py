@@ -1,5 +1,6 @@
 """A connectors file that was written to do harm costs a line of error and no more."""
 
+import json
 import time
 from collections.abc import Callable
 
@@ -120,3 +121,16 @@ def test_a_file_of_any_size_is_refused_unread() -> None:
     assert f"at most {MAX_FILE_BYTES} are read" in said
     assert peak < 100_000
     assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "\u202ea", "a\u2028b", "z" * 5_000])
+def test_a_problem_is_one_line_that_no_terminal_obeys_whatever_a_setting_is_called(
+    name: str,
+) -> None:
+    good = {"name": "a", "kind": "postback", "url": "https://a.example.com/"}
+    for settings in ({**good, name: 1}, {**good, "redact": {name: 1}}, {**good, "kind": name}):
+        content = json.dumps({"connectors": [settings]}).encode()
+        (problem,) = parse_config(content, PUBLIC_ONLY)[1]
+        assert str(problem).isprintable()
+        assert len(str(problem)) < 1_000
+    assert said_of(json.dumps({"connectors": [], name: 1}).encode()).isprintable()
