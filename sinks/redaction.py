@@ -15,7 +15,6 @@ from msgspec import Raw
 from schemas.connector import Redact
 from sinks.fields import NULL, REDACTED, Unencodable
 
-
 MAX_DEPTH = 16
 """Each level that is looked into takes the time and the memory of all that stands in it."""
 
