@@ -133,6 +133,7 @@ CONNECTORS: Sequence[Mapping[str, Any]] = [
         "unnamed_events": "raw",
         "anonymous_users": True,
         "redact": _HIDDEN_AND_KEY,
+        "max_request_bytes": 500,
     },
     {
         "name": "mobile",
@@ -151,6 +152,7 @@ CONNECTORS: Sequence[Mapping[str, Any]] = [
         "feeds": {"unbound": {"key": "env:MP_KEY_2", "secret": "env:MP_SECRET"}},
         "attribute_values": "text",
         "long_values": "drop",
+        "max_request_bytes": 800,
     },
     {"name": "lake", "kind": "avro_files", "path": "/lake"},
     {"name": "pond", "kind": "avro_files", "path": "/pond", "redact": _HIDDEN, "codec": "none"},

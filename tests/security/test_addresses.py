@@ -5,6 +5,7 @@ sockets on loopback would be reached if one got through.
 """
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -111,6 +112,9 @@ def test_a_name_that_changes_between_the_check_and_the_connection_changes_nothin
         answer = post(exchange, f"http://partner.example.com:{server.port}/")
         assert (answer.status, answer.error) == (None, "network")
         assert names["partner.example.com"] == [["127.0.0.1"]]  # one lookup was made
+        for thread in threading.enumerate():
+            if thread.name == "lookup":  # its answer serves whoever asks until it has ended
+                thread.join()
         again = post(exchange, f"http://partner.example.com:{server.port}/")
         assert again.error == "address"
         assert server.connections == 0
