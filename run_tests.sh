@@ -4,6 +4,8 @@
 #   ./run_tests.sh tests/sinks only these tests, with pytest's own arguments
 #   ./run_tests.sh --flink     only the whole pipeline on a Flink cluster, which it starts: it takes
 #                              minutes, Java 17 and Maven (deploy/flink/README.md)
+#   ./run_tests.sh --fuzz      only hostile inputs, millions of them, counted: some 20 minutes; with the
+#                              arguments of `python -m tests.hostile`
 set -euo pipefail
 cd "$(dirname "$0")"
 source ./venv.sh
@@ -11,6 +13,11 @@ source ./venv.sh
 if [ "${1:-}" = --flink ]; then
   CURRENTS_FLINK=1 exec .venv/bin/python -m pytest tests/flink \
     --override-ini log_cli=true --log-cli-level=INFO "${@:2}"
+fi
+if [ "${1:-}" = --fuzz ]; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' ||
+    echo "atheris cannot be installed here: no inputs will be guided by coverage" >&2
+  exec .venv/bin/python -m tests.hostile "${@:2}"
 fi
 if [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest "$@"

@@ -31,6 +31,8 @@ setup(
         "s3": ["s3fs>=2024.6"],
         "azure": ["adlfs>=2024.4"],
         "sandbox": ["grpcio>=1.62"],
+        # Has wheels for these only; without it hostile inputs are mutated, but not guided by coverage.
+        "fuzz": ["atheris>=3,<4;sys_platform=='linux' and python_version>='3.11'"],
         "dev": [
             "backports.zstd>=1;python_version<'3.14'",
             "gcp-storage-emulator>=2024.8",

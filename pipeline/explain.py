@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runtime.explaining import Explanation
-from runtime.showing import pretty
+from runtime.showing import pretty, printable
 
 _OUTCOMES = {
     "sent": "it is sent",
@@ -16,6 +16,10 @@ _OUTCOMES = {
 
 def explanation_lines(explanation: Explanation) -> Iterator[str]:
     """What is known of an event at a connector, for people."""
+    return map(printable, _lines(explanation))
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
     width = max(len(rule.name) for rule in explanation.rules)
     for rule in explanation.rules:
         yield f"{'passes' if rule.lets_pass else 'STOPS '}  {rule.name:<{width}}  {rule.says}"

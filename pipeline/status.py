@@ -10,6 +10,7 @@ from rich.text import Text
 from runtime.alerts import EXPIRING_MS
 from runtime.clock import from_rfc3339
 from runtime.hold.lane_statuses import is_attended, survey
+from runtime.showing import printable
 from runtime.storage import StorageError, is_missing_folder
 from schemas.lane_status import LaneStatus
 
@@ -69,7 +70,7 @@ def _wide_table(lanes: list[LaneStatus], now_ms: int) -> Table:
         table.add_column(title, overflow="fold")
     for lane in lanes:
         table.add_row(
-            _plain(lane.lane),
+            printable(lane.lane),
             Text(lane.state, _STYLES[lane.state]),
             _reason(lane),
             f"{lane.events:,}",
@@ -91,7 +92,8 @@ def _narrow_table(lanes: list[LaneStatus], now_ms: int) -> Table:
     for lane in lanes:
         table.add_row(
             Text.assemble(
-                *(_plain(lane.lane), "\n", (lane.state, _STYLES[lane.state]), ": "), _reason(lane)
+                *(printable(lane.lane), "\n", (lane.state, _STYLES[lane.state]), ": "),
+                _reason(lane),
             ),
             f"{_count(lane.events, 'event')}, {_megabytes(lane.bytes)} MB\n"
             f"in {_count(lane.objects, 'object')}\noldest {_age(lane.oldest, now_ms)}",
@@ -111,12 +113,12 @@ def _what_comes(lane: LaneStatus, now_ms: int) -> Text:
 
 def _reason(lane: LaneStatus) -> Text:
     """The reason, and what the partner answered."""
-    text = Text(_plain(lane.reason))
+    text = Text(printable(lane.reason))
     if lane.status is not None and str(lane.status) not in lane.reason:
         text.append(f" ({lane.status})")
     if lane.answer:
         cut = lane.answer[:MAX_ANSWER_CHARS]
-        text.append(f"\n{_plain(cut)}{'…' if cut != lane.answer else ''}", "dim")
+        text.append(f"\n{printable(cut)}{'…' if cut != lane.answer else ''}", "dim")
     if lane.set_aside:
         text.append(f"\n{_count(lane.set_aside, 'object')} set aside", "red")
     return text
@@ -142,7 +144,7 @@ def _dead_lettering(lane: LaneStatus, now_ms: int) -> Text:
 def _attended_by(lane: LaneStatus, now_ms: int) -> Text:
     if not is_attended(lane, now_ms):
         return Text("nobody attends it", "red")
-    return Text(f"{_plain(lane.attended_by)} ({_age(lane.attended_since, now_ms)})")
+    return Text(f"{printable(lane.attended_by)} ({_age(lane.attended_since, now_ms)})")
 
 
 def _age(moment: str | None, now_ms: int) -> str:
@@ -169,8 +171,3 @@ def _count(number: int, noun: str) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1_000_000:,.1f}"
-
-
-def _plain(text: str) -> str:
-    """The text without what a terminal would obey: a lane's name may be anybody's file name."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,5 +1,6 @@
 """Reading a partner's answer: when to come back, and what it said, fit to be shown."""
 
+import base64
 import functools
 import html
 import json
@@ -16,11 +17,16 @@ from sinks.sink import Answer, HttpRequest, Request
 MOST_ASKED_SECONDS = 6 * 3_600.0
 """A partner's own Retry-After is honoured up to this: some give the time of day in its place."""
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
 _KEY_CHARS = 6
 """A part of a URL that is shorter is no key: `1` or `us` stands in many an answer."""
 _LONG_KEY_CHARS = 16
 """A part of a secret URL's path that is as long may be a key though no digit is in it."""
+_PART_CHARS = 8
+"""Of a key that is repeated in part, so much and half of it is taken out; less is no help to anybody."""
+_LOOKED_AT_CHARS = 8_192
+"""Of what a partner said; a few hundred are shown."""
+_LONGEST_SPELLING = 12
+"""Of one character of a secret, in characters."""
 
 
 def retry_after_seconds(answer: Answer, now: float) -> float | None:
@@ -48,12 +54,43 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     """
     text = answer.detail or answer.body.decode("utf-8", "replace")
     wordings = {wording for secret in secrets for wording in _wordings(str(secret))}
-    if wordings and len(answer.body) >= MAX_ANSWER_BYTES:  # its end may be the half of one
-        text = text[: -max(map(len, wordings))]
+    if len(text) > _LOOKED_AT_CHARS or len(answer.body) >= MAX_ANSWER_BYTES:
+        # What is cut off may be the end of a secret, whose beginning would not be known.
+        longest = max(map(len, wordings), default=0) * _LONGEST_SPELLING
+        text = text[: max(0, min(len(text), _LOOKED_AT_CHARS) - longest)]
     for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
-        text = _pattern(wording).sub("[SECRET]", text)
+        text = _pattern(wording).sub(_MASK, text)
+    for wording in wordings:
+        text = _without_parts(text, wording)
     # Cut at last: before, a secret might lose its end and be taken for none.
-    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]
+    shown = (char if char.isprintable() else " " for char in text)
+    return " ".join("".join(shown).split())[:MAX_DETAIL_CHARS]
+
+
+_MASK = "[SECRET]"
+
+
+def _without_parts(text: str, secret: str) -> str:
+    """The text without any half of the secret: the other may stand in a header, or in another answer."""
+    length = max(_PART_CHARS, len(secret) // 2)
+    parts = {secret[at : at + length] for at in range(len(secret) - length + 1)}
+    found = [at for part in parts for at in _places_of(part, text)]
+    if not found:
+        return text
+    hidden = {at + step for at in found for step in range(length)}
+    shown = (_HIDDEN if at in hidden else char for at, char in enumerate(text))
+    return re.sub(f"{_HIDDEN}+", _MASK, "".join(shown))
+
+
+_HIDDEN = "\x00"
+"""Is not printable, so that it can stand for what is taken out."""
+
+
+def _places_of(part: str, text: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
 
 
 def spelled_out(request: Request) -> list[str]:
@@ -71,7 +108,27 @@ def spelled_out(request: Request) -> list[str]:
 
 @functools.lru_cache(maxsize=4_096)
 def _wordings(secret: str) -> frozenset[str]:
-    """The secret and, of one that is a URL, what of it may be a key by itself."""
+    """The secret and, of one that is a URL, what of it may be a key by itself; also as base64 and hex."""
+    plain = _parts_of(secret)
+    encoded = (code for part in plain if len(part) >= _KEY_CHARS for code in _encodings(part))
+    return plain.union(encoded)
+
+
+def _encodings(secret: str) -> Iterator[str]:
+    """What every text that has the secret in it has in it when it is told in base64 or hexadecimal."""
+    content = secret.encode("utf-8", "replace")
+    yield content.hex()
+    for before in range(3):
+        code = base64.b64encode(bytes(before) + content).decode()
+        # The first and last characters depend on what stands beside the secret.
+        end = (len(content) + before) * 8 // 6
+        inner = code[-(-before * 8 // 6) : end]
+        if len(inner) >= _KEY_CHARS:
+            yield inner
+            yield inner.replace("+", "-").replace("/", "_")
+
+
+def _parts_of(secret: str) -> frozenset[str]:
     try:
         parts = urllib.parse.urlsplit(secret)
     except ValueError:

@@ -3,27 +3,20 @@
 import datetime
 import hashlib
 import io
-import struct
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import fastavro
 import msgspec
-from fastavro.read import SchemaResolutionError
-from fastavro.schema import SchemaParseException
 
+from runtime.avro_blocks import DAMAGE, UnfitSchema, check_schema, open_blocks, records_of
 from runtime.connectors import ConnectorEntry
 from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 
 _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
-_DAMAGE = (
-    *(ValueError, EOFError, LookupError, TypeError, OverflowError),
-    *(zlib.error, struct.error, SchemaParseException, SchemaResolutionError),
-)
-"""What fastavro raises for a file that is cut off, or not what its name says."""
+_DAMAGE: tuple[type[BaseException], ...] = (*DAMAGE, UnfitSchema)
 
 
 class DamagedLetters(Exception):
@@ -89,8 +82,10 @@ def read_letters(uri: str) -> Iterator[Letter]:
     """
     content = io.BytesIO(read_file(uri))
     try:
-        for record in fastavro.reader(content, reader_schema=_SCHEMA):
-            yield _letter_of(record)
+        blocks = open_blocks(content)
+        check_schema(blocks.writer_schema)
+        for block in blocks:
+            yield from map(_letter_of, records_of(block, blocks.writer_schema, _SCHEMA))
     except _DAMAGE as error:
         said = str(error) or type(error).__name__
         raise DamagedLetters(f"{uri} cannot be read to its end: {said}") from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
@@ -16,6 +17,9 @@ from schemas.pull import Pull
 
 BLOCK_BYTES = 1_000_000
 RANGE_BYTES = 64_000_000
+
+MAX_LINE_BYTES = 64_000_000
+"""A longer line is damage: of a small gzipped file one can be as long as memory, and longer."""
 
 CHECKED_FILES = 50
 """Of how many archived files of a pattern in an object store the beginning is looked at before anything
@@ -40,6 +44,10 @@ class FileRange(NamedTuple):
 
 class DamagedInput(Exception):
     """A file that ends in the middle, or is not what its name says; what came before was read."""
+
+
+class _EndlessLine(ValueError):
+    """A line that is longer than any message."""
 
 
 class NoSuchInput(Exception):
@@ -68,7 +76,7 @@ def read_range(part: FileRange) -> Iterator[Pull]:
 
 
 _DAMAGE: tuple[type[BaseException], ...] = (*LIBRARY_ERRORS, EOFError, zlib.error, DamagedArchive)
-_UNREADABLE: tuple[type[BaseException], ...] = (*_DAMAGE, NotArchived)
+_UNREADABLE: tuple[type[BaseException], ...] = (*_DAMAGE, NotArchived, _EndlessLine)
 
 
 def _read(part: FileRange) -> Iterator[Pull]:
@@ -78,10 +86,11 @@ def _read(part: FileRange) -> Iterator[Pull]:
         elif part.end < 0:
             yield from _pulls(file, 0, None)
         else:
+            lines = io.BufferedReader(file, BLOCK_BYTES)  # fsspec's files read lines of any length
             if part.start:
-                file.seek(part.start - 1)
-                file.readline()  # begins before this range
-            yield from _pulls(file, file.tell(), part.end)
+                lines.seek(part.start - 1)
+                _pass_line(lines, part.end)  # begins before this range
+            yield from _pulls(lines, lines.tell(), part.end)
 
 
 # Which files there are
@@ -178,15 +187,21 @@ def _gather(events: Iterator[bytes]) -> Iterator[Pull]:
 
 
 def _pulls(file: Any, position: int, end: int | None) -> Iterator[Pull]:
+    """The lines that begin before `end`, in blocks with the rest of the line that each ends in."""
     while end is None or position < end:
-        block = _block(file, BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))
+        block = file.read(BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))
         if not block:
             return
+        rest = b"" if block.endswith(b"\n") else file.readline(MAX_LINE_BYTES)
+        is_endless = len(rest) >= MAX_LINE_BYTES
+        block = block[: block.rfind(b"\n") + 1] if is_endless else block + rest
         position += len(block)
         lines = (line.rstrip(b"\r") for line in block.split(b"\n"))
         messages = [line for line in lines if line.strip()]
         if messages:
             yield _pull(messages)
+        if is_endless:
+            raise _EndlessLine(f"a line of more than {MAX_LINE_BYTES} bytes")
 
 
 def _pull(messages: list[bytes]) -> Pull:
@@ -195,7 +210,8 @@ def _pull(messages: list[bytes]) -> Pull:
     return Pull(now, now, messages)
 
 
-def _block(file: IO[bytes], size: int) -> bytes:
-    """The next `size` bytes, and the rest of the line that they end in."""
-    block: bytes = file.read(size)
-    return block if block.endswith(b"\n") else block + file.readline()
+def _pass_line(file: IO[bytes], end: int) -> None:
+    """Go to the end of the line, or past `end`, however long it is."""
+    while file.tell() < end:
+        if file.readline(BLOCK_BYTES).endswith(b"\n"):
+            return

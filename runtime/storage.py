@@ -72,7 +72,7 @@ def make_folder(uri: str) -> None:
     """
     if is_local(uri):
         with _faults(uri):
-            _local(uri).mkdir(parents=True, exist_ok=True)
+            _make_folder(_local(uri))
 
 
 def join(root: str, *names: str) -> str:
@@ -242,6 +242,15 @@ def _local_files(folder: Path) -> Iterator[StoredFile]:
             yield StoredFile(name, known.st_size, known.st_mtime_ns // 1_000_000)
 
 
+def _make_folder(folder: Path) -> None:
+    """Have a folder; what of it was missing is its owner's alone, whatever the umask."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 _swept: set[Path] = set()
 
 
@@ -261,8 +270,11 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _writing_local(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside, flush to the disk, rename: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside, flush to the disk, rename: a reader sees the old file or the new one.
+
+    Its owner alone may read it, whatever the umask: events are personal data.
+    """
+    _make_folder(path.parent)
     _remove_leftovers(path.parent)
     handle, beside = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
     try:

@@ -67,3 +67,14 @@ def test_what_cannot_be_explained_is_bad_usage(folder: Path) -> None:
     missing = explain(folder, "sms", event="missing.json")
     assert missing.exit_code == 2
     assert "missing.json" in missing.output
+
+
+def test_what_an_event_says_cannot_steer_the_terminal(folder: Path) -> None:
+    event = json.loads((folder / "event.json").read_text())
+    event["id"] = "e\x1b]0;owned\x07\u202e\x9b2J"
+    event["event_type"] = "users.\x1b[31m"
+    (folder / "event.json").write_text(json.dumps(event, ensure_ascii=False))
+    for connector in ("analytics", "sms"):
+        shown = explain(folder, connector)
+        assert shown.exit_code == 0
+        assert all(char.isprintable() or char == "\n" for char in shown.output)

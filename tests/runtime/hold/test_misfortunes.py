@@ -357,12 +357,29 @@ def test_a_lane_that_cannot_be_listed_fails_a_bounded_run(start: Start) -> None:
     assert said.startswith("lane hook: ")
 
 
+def _header(**changes: int) -> bytes:
+    """The line before the one event of an object."""
+    about = {"part": "", "oldest_ms": 1, "newest_ms": 1, "first_failed_ms": 1, "reason": "x"}
+    return msgspec.json.encode(about | {"count": 1, "format": 1} | changes) + b"\n"
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b'{"part":"","oldest_ms":1,"newest_ms":1,"first_failed_ms":1,"reason":"x","count":-1}\n',
         b'{"part":"\xff"}\n',
         b"[" * 100_000 + b"\n",
+        _header() + b"no event\n",
+        _header() + b'{"event_type":"a","id":"b","time":1,"user":"c"}\n',
+        _header() + EVENTS[0].replace(b":", b": \xff", 1) + b"\n",
+        _header() + b" " + EVENTS[0] + b"\n",
+        _header(count=2) + EVENTS[0] + b"\n",
+        _header(count=2**30) + EVENTS[0] + b"\n",
+        _header(newest_ms=10**30) + EVENTS[0] + b"\n",
+        _header(oldest_ms=-1) + EVENTS[0] + b"\n",
+        _header(attempts=2**31) + EVENTS[0] + b"\n",
+        _header(retry_at_ms=10**18) + EVENTS[0] + b"\n",
+        _header() + EVENTS[0] + b"\n" + _header() + EVENTS[1] + b"\n",
     ],
 )
 def test_an_object_of_no_known_form_is_set_aside(content: bytes, start: Start) -> None:
