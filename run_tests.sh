@@ -4,6 +4,7 @@
 #   ./run_tests.sh tests/sinks only these tests, with pytest's own arguments
 #   ./run_tests.sh --flink     only the whole pipeline on a Flink cluster, which it starts: it takes
 #                              minutes, Java 17 and Maven (deploy/flink/README.md)
+#   ./run_tests.sh --crashes   only the crashes: kill -9 at 50 moments and more, full disks, outages
 set -euo pipefail
 cd "$(dirname "$0")"
 source ./venv.sh
@@ -11,6 +12,9 @@ source ./venv.sh
 if [ "${1:-}" = --flink ]; then
   CURRENTS_FLINK=1 exec .venv/bin/python -m pytest tests/flink \
     --override-ini log_cli=true --log-cli-level=INFO "${@:2}"
+fi
+if [ "${1:-}" = --crashes ]; then
+  CURRENTS_CRASHES=1 exec .venv/bin/python -m pytest tests/crashes "${@:2}"
 fi
 if [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest "$@"
