@@ -95,14 +95,14 @@ class Waiting(msgspec.Struct, array_like=True, frozen=True):
 
     def with_fragment(self, fragment: Batch) -> "Waiting":
         return msgspec.structs.replace(
-            self, count=self.count + fragment.count, size=self.size + len(fragment.lines)
+            self, count=self.count + fragment.count, size=self.size + fragment.size
         )
 
     def with_only(self, rest: Sequence[Batch]) -> "Waiting":
         return msgspec.structs.replace(
             self,
             count=sum(fragment.count for fragment in rest),
-            size=sum(len(fragment.lines) for fragment in rest),
+            size=sum(fragment.size for fragment in rest),
         )
 
     def seen(self, target: Target, now: float, look_at: float) -> "Waiting":
@@ -190,7 +190,7 @@ def _runs(fragments: Iterable[Batch], target: Target) -> Iterator[list[Batch]]:
     count = size = 0
     for fragment in fragments:
         run.append(fragment)
-        count, size = count + fragment.count, size + len(fragment.lines)
+        count, size = count + fragment.count, size + fragment.size
         if target.is_filled_by(count, size):
             yield run
             run, count, size = [], 0, 0

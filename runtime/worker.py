@@ -24,6 +24,7 @@ from runtime.receipts import Receipts
 from runtime.routing import Router
 from runtime.secrets import SecretStore
 from runtime.sending import carry_out
+from schemas.batch import Batch
 from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
 from sinks.sink import Answer, Request
@@ -98,10 +99,10 @@ class Worker:
             self._router = Router(config)
         return Decoder(self._router, self.receipts, self.settings.max_event_bytes)
 
-    def take_off(self, key: str, encoded: bytes) -> Flight:
-        """Start to deliver an encoded batch of the lane `key`."""
+    def take_off(self, key: str, batch: Batch) -> Flight:
+        """Start to deliver a batch of the lane `key`."""
         return take_off(
-            self.deliverer, self.deadlines, self.config.current(), key, encoded, self.now_ms()
+            self.deliverer, self.deadlines, self.config.current(), key, batch, self.now_ms()
         )
 
     def write_letters(self, letters: Sequence[DeadLetter]) -> None:

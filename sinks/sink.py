@@ -233,6 +233,9 @@ class Sink(ABC, Generic[SettingsT]):
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
         """Return the part of the lane that this partner's grouping adds, or why there is none.
 
+        Of the header it looks at the app, the platform and, if it `places_by_time`, the time; events that
+        are the same in these share its answer.
+
         Args:
             header: the event's own header.
             event_type: its canonical event type.
@@ -241,9 +244,9 @@ class Sink(ABC, Generic[SettingsT]):
         return ""
 
     @property
-    def places_by_event(self) -> bool:
-        """Whether `place` returns anything but the empty part."""
-        return type(self).place is not Sink.place
+    def places_by_time(self) -> bool:
+        """Whether `place` looks at the time of an event."""
+        return False
 
     def has_part(self, part: str) -> bool:
         """Whether a part of a lane is one of this connector's, as it is configured now.

@@ -75,6 +75,22 @@ def test_a_request_goes_out_as_it_is_and_its_answer_comes_back(exchange: HttpExc
     assert sent.endswith(b'\r\n\r\n{"a": 1}')
 
 
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", b"/"),
+        ("?a=b", b"/?a=b"),
+        ("a b/\u00e9?\u00fc=\n#c", b"/a%20b/%C3%A9?%C3%BC=%0A"),
+        ("%2F%7e?%20", b"/%2F%7E?%20"),
+    ],
+)
+def test_a_url_is_written_as_urls_are(path: str, target: bytes, exchange: HttpExchange) -> None:
+    with serving(says(ok())) as server:
+        assert post(exchange, server.url.rstrip("/") + ("/" + path if path else "")).status == 200
+    assert server.requests[0].split(b"\r\n")[0] == b"POST %b HTTP/1.1" % target
+    assert b"\r\nHost: 127.0.0.1:%d\r\n" % server.port in server.requests[0]
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_an_answer_and_is_not_followed(status: int, exchange: HttpExchange) -> None:
     with serving(says(ok())) as elsewhere:
@@ -286,7 +302,7 @@ def test_a_lookup_that_hangs_is_left_at_the_deadline_and_costs_one_thread(
 def test_no_more_than_so_many_lookups_hang_at_once(
     exchange: HttpExchange, name_server: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.exchange.MAX_LOOKUPS", 2)
+    monkeypatch.setattr("runtime.lookups.MAX_LOOKUPS", 2)
     with serving(says(ok())) as server, ThreadPoolExecutor(5) as threads:
         urls = [f"http://{name}.example.com:{server.port}/" for name in "abcde"]
         answers = list(threads.map(lambda url: post(exchange, url, 0.5), urls))
@@ -338,11 +354,28 @@ def test_a_url_that_is_none_is_answered_for_and_not_repeated(
     assert "x?" not in answer.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Authorization", "Bearer SECRET\nKEY"),
+        ("Authorization", "Bearer SECRET\r\n KEY"),
+        ("Authorization", "Bearer SECRET\rKEY"),
+        ("Authorization", "Bearer SECRET\0KEY"),
+        ("Authorization", "Bearer SECRET\u0100KEY"),
+        ("SECRET KEY", "x"),
+        ("SECRET:KEY", "x"),
+        ("SECRET\r\nKEY", "x"),
+        ("", "SECRET"),
+        ("content-length", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("Host", "another"),
+    ],
+)
 def test_a_header_that_cannot_be_sent_is_answered_for_and_not_repeated(
-    exchange: HttpExchange,
+    name: str, value: str, exchange: HttpExchange
 ) -> None:
     with serving(says(ok())) as server:
-        request = HttpRequest("POST", server.url, {"Authorization": "Bearer SECRET\nKEY"}, b"")
+        request = HttpRequest("POST", server.url, {name: value}, b"")
         answer = exchange.send(request, DEADLINE_SECONDS)
     assert answer.error == "network"
     assert "SECRET" not in answer.detail
@@ -467,7 +500,7 @@ def test_a_switch_of_protocols_is_an_answer_and_the_end_of_its_connection(
         assert server.connections == 2
 
 
-def test_what_urllib3_logs_of_a_damaged_answer_does_not_hold_the_url(
+def test_what_is_logged_of_a_damaged_answer_does_not_hold_the_url(
     exchange: HttpExchange, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -604,13 +637,21 @@ def test_a_partner_that_hangs_holds_up_no_other(
     sandbox.set_fault("hook", None)
 
 
-def test_close_ends_the_thread_that_watches_deadlines() -> None:
-    exchange = HttpExchange(LOCAL, 8)
-    with serving(says(ok())) as server:
-        assert post(exchange, server.url, 600).status == 200
-    assert any(thread.name == "deadlines" for thread in threading.enumerate())
-    exchange.close()
-    assert not any(thread.name == "deadlines" for thread in threading.enumerate())
+def test_close_ends_the_connections_that_are_kept_and_keeps_no_more() -> None:
+    exchange, ended = HttpExchange(LOCAL, 8), threading.Semaphore(0)
+
+    def answer_and_await_the_end(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(ok())
+        if connection.recv(1) == b"":
+            ended.release()
+
+    with serving(answer_and_await_the_end) as server:
+        assert post(exchange, server.url).status == 200
+        assert not ended.acquire(blocking=False)
+        exchange.close()
+        assert ended.acquire(timeout=DEADLINE_SECONDS)
+        assert post(exchange, server.url).status == 200
+        assert ended.acquire(timeout=DEADLINE_SECONDS)
 
 
 def test_a_thousand_exchanges_leave_no_file_handle_behind(exchange: HttpExchange) -> None:
@@ -693,6 +734,61 @@ def test_tls_is_spoken_with_a_partner_whose_certificate_is_trusted(
         for _ in range(3):
             assert post(exchange, f"https://127.0.0.1:{server.port}/").body == b"sealed"
         assert server.connections == 1
+
+
+def test_a_long_request_arrives_as_it_is_through_tls(
+    context: ssl.SSLContext,
+    certificate: Path,
+    exchange: HttpExchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    body = bytes(range(256)) * 20_000
+    with serving(says(ok()), context) as server:
+        for _ in range(2):
+            url = f"https://127.0.0.1:{server.port}/"
+            assert post(exchange, url, body=body).status == 200
+        assert server.connections == 1
+    assert all(request.endswith(b"\r\n\r\n" + body) for request in server.requests)
+
+
+def test_a_partner_that_does_not_read_is_left_at_the_deadline_inside_tls(
+    context: ssl.SSLContext,
+    certificate: Path,
+    exchange: HttpExchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    stopped = threading.Event()
+
+    def shake_hands_and_hang() -> None:
+        connection, _ = listener.accept()
+        with context.wrap_socket(connection, server_side=True):
+            stopped.wait(DEADLINE_SECONDS)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=shake_hands_and_hang)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        answer, seconds = timed(lambda: post(exchange, url, 0.5, b"x" * 20_000_000))
+        stopped.set()
+        thread.join()
+    assert answer.error == "timeout"
+    assert seconds < 2
+
+
+def test_the_certificate_has_to_be_of_the_host(
+    context: ssl.SSLContext,
+    certificate: Path,
+    exchange: HttpExchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(says(ok()), context) as server:
+        answer = post(exchange, f"https://localhost:{server.port}/{PATH}")
+    assert (answer.status, answer.error) == (None, "network")
+    assert "certificate verify failed" in answer.detail
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("surplus", SURPLUS)
