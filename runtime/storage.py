@@ -72,7 +72,7 @@ def make_folder(uri: str) -> None:
     """
     if is_local(uri):
         with _faults(uri):
-            _local(uri).mkdir(parents=True, exist_ok=True)
+            _make_lasting(_local(uri))
 
 
 def join(root: str, *names: str) -> str:
@@ -262,7 +262,7 @@ def _remove_leftovers(folder: Path) -> None:
 @contextlib.contextmanager
 def _writing_local(path: Path) -> Iterator[IO[bytes]]:
     """Write beside, flush to the disk, rename: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_lasting(path.parent)
     _remove_leftovers(path.parent)
     handle, beside = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
     try:
@@ -274,8 +274,22 @@ def _writing_local(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _flush(path.parent)
+
+
+def _make_lasting(folder: Path) -> None:
+    """Have a folder that a power failure does not take away, with all that is flushed into it."""
+    if not folder.is_dir():
+        _make_lasting(folder.parent)
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(PermissionError):  # who may write there need not be let to read
+            _flush(folder.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk know the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
