@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sandbox.partners import Fault
 from tests.crashes.world import PROGRAM, World, id_of, wait_for
@@ -18,6 +19,8 @@ from tests.pipeline.running import SUBSCRIPTION, eventually
 
 IS_LONG = bool(os.environ.get("CURRENTS_CRASHES"))
 SEED = int(os.environ.get("CURRENTS_CRASH_SEED") or (random.randrange(10_000) if IS_LONG else 7))
+ChoiceT = TypeVar("ChoiceT")
+
 ROUNDS = int(os.environ.get("CURRENTS_CRASH_ROUNDS") or (3 if IS_LONG else 1))
 
 QUEUE = "/held/queue/alpha"
@@ -88,13 +91,24 @@ class Moment:
     trap: Ambush | Sight
 
 
+class Lot(random.Random):
+    """What is drawn for one moment; what is there to choose from takes turns from round to round."""
+
+    def __init__(self, phase: str, number: int) -> None:
+        super().__init__(f"{SEED} {phase} {number}")
+        self._turn = random.Random(f"{SEED} {phase}").randrange(100) + number
+
+    def take_turns(self, choices: Sequence[ChoiceT]) -> ChoiceT:
+        return choices[self._turn % len(choices)]
+
+
 def moments() -> Iterator[Moment]:
     """All moments of this session."""
     phases = _PHASES if IS_LONG else [_holding, _releasing, _burying_expired, _archiving]
     for number in range(ROUNDS):
         for phase in phases:
             name = phase.__name__.strip("_").replace("_", " ")
-            arrange, trap = phase(random.Random(f"{SEED} {name} {number}"))
+            arrange, trap = phase(Lot(name, number))
             yield Moment(name, arrange, trap)
 
 
@@ -105,19 +119,23 @@ def _nothing(_: World) -> None:
     """All partners work."""
 
 
-def _writing(chance: random.Random, folder: str, most: int = 2) -> Ambush:
+def _writing(chance: Lot, folder: str, most: int = 2) -> Ambush:
     """A step of writing a file whole: begun, made visible, or made to last."""
-    step, place = chance.choice(
-        [
-            ("tempfile.mkstemp", f"{folder}/"),
-            ("os.rename", f"{folder}/"),
-            ("open", f"{folder}$"),
-        ]
+    return chance.take_turns(_writings(chance, folder, most))
+
+
+def _writings(chance: Lot, folder: str, most: int = 2) -> Sequence[Ambush]:
+    steps = (
+        ("tempfile.mkstemp", f"{folder}/"),
+        ("os.rename", f"{folder}/"),
+        ("open", f"{folder}$"),
     )
-    return Ambush(step, place, chance.randint(1, most), _a_little(chance))
+    return [
+        Ambush(step, place, chance.randint(1, most), _a_little(chance)) for step, place in steps
+    ]
 
 
-def _a_little(chance: random.Random) -> float:
+def _a_little(chance: Lot) -> float:
     """As often as not just then, else up to 5 ms later."""
     return chance.choice([0, chance.uniform(0.0005, 0.005)])
 
@@ -129,7 +147,7 @@ def _accepted(count: int, name: str = "alpha") -> Callable[[World], bool]:
 # The phases. Each has a world of its own, in which events come while the run is killed.
 
 
-def _adopting(chance: random.Random) -> _Made:
+def _adopting(chance: Lot) -> _Made:
     """What an earlier run left in the hold is found."""
 
     def arrange(world: World) -> None:
@@ -139,7 +157,7 @@ def _adopting(chance: random.Random) -> _Made:
     return arrange, _writing(chance, chance.choice(["/held/status", "/held/resuming"]), most=1)
 
 
-def _batching(chance: random.Random) -> _Made:
+def _batching(chance: Lot) -> _Made:
     count = chance.randint(1, 400)
     seen = Sight(
         f"{count} messages are leased",
@@ -149,13 +167,13 @@ def _batching(chance: random.Random) -> _Made:
     return lambda world: world.connect(batch_window="1 h", max_events=100), seen
 
 
-def _delivering(chance: random.Random) -> _Made:
+def _delivering(chance: Lot) -> _Made:
     count = chance.randint(1, 200)
     seen = Sight(f"{count} have arrived", _accepted(count), chance.uniform(0, 0.3))
     return _nothing, seen
 
 
-def _delivering_slowly(chance: random.Random) -> _Made:
+def _delivering_slowly(chance: Lot) -> _Made:
     """Many requests are under way."""
     count = chance.randint(1, 100)
     fault = Fault(delay_seconds=chance.uniform(0.05, 0.4))
@@ -163,7 +181,7 @@ def _delivering_slowly(chance: random.Random) -> _Made:
     return lambda world: world.fail(fault), seen
 
 
-def _acknowledging(chance: random.Random) -> _Made:
+def _acknowledging(chance: Lot) -> _Made:
     count = chance.randint(1, 200)
     seen = Sight(
         f"{count} are acknowledged",
@@ -173,16 +191,16 @@ def _acknowledging(chance: random.Random) -> _Made:
     return _nothing, seen
 
 
-def _holding(chance: random.Random) -> _Made:
+def _holding(chance: Lot) -> _Made:
     return lambda world: world.fail(Fault(status=503), "alpha"), _writing(chance, QUEUE)
 
 
-def _suspending(chance: random.Random) -> _Made:
+def _suspending(chance: Lot) -> _Made:
     folder = chance.choice(["/held/suspended", "/held/status"])
     return lambda world: world.fail(Fault(status=401), "alpha"), _writing(chance, folder, most=1)
 
 
-def _releasing(chance: random.Random) -> _Made:
+def _releasing(chance: Lot) -> _Made:
     number = chance.randint(1, 6)
     return (
         lambda world: world.hold("alpha", objects=8),
@@ -190,7 +208,7 @@ def _releasing(chance: random.Random) -> _Made:
     )
 
 
-def _releasing_slowly(chance: random.Random) -> _Made:
+def _releasing_slowly(chance: Lot) -> _Made:
     count = chance.randint(10, 300)
 
     def arrange(world: World) -> None:
@@ -201,11 +219,10 @@ def _releasing_slowly(chance: random.Random) -> _Made:
     return arrange, seen
 
 
-def _putting_back(chance: random.Random) -> _Made:
+def _putting_back(chance: Lot) -> _Made:
     """Of an object that is released a request fails: what is left of it is written anew."""
-    trap = chance.choice(
-        [_writing(chance, QUEUE, most=1), Ambush("os.remove", QUEUE, 1, _a_little(chance))]
-    )
+    removing = Ambush("os.remove", QUEUE, 1, _a_little(chance))
+    trap = chance.take_turns([*_writings(chance, QUEUE, most=1), removing])
 
     def arrange(world: World) -> None:
         last = frozenset(map(id_of, world.hold("alpha", objects=6)))
@@ -214,7 +231,7 @@ def _putting_back(chance: random.Random) -> _Made:
     return arrange, trap
 
 
-def _burying_rejected(chance: random.Random) -> _Made:
+def _burying_rejected(chance: Lot) -> _Made:
     return lambda world: _publish_poison(world, 20), _writing(chance, DAY)
 
 
@@ -225,18 +242,14 @@ def _publish_poison(world: World, count: int) -> None:
     world.publish(events)
 
 
-def _burying_invalid(chance: random.Random) -> _Made:
+def _burying_invalid(chance: Lot) -> _Made:
     return lambda world: world.publish_invalid(50), _writing(chance, DAY, most=1)
 
 
-def _burying_expired(chance: random.Random) -> _Made:
+def _burying_expired(chance: Lot) -> _Made:
     """Letters are written before the objects of the hold that they are of are removed."""
-    trap = chance.choice(
-        [
-            _writing(chance, DAY, most=1),
-            Ambush("os.remove", QUEUE, chance.randint(1, 5), _a_little(chance)),
-        ]
-    )
+    removing = Ambush("os.remove", QUEUE, chance.randint(1, 5), _a_little(chance))
+    trap = chance.take_turns([*_writings(chance, DAY, most=1), removing])
 
     def arrange(world: World) -> None:
         world.hold("alpha", objects=6, age_seconds=49 * 3_600)
@@ -245,15 +258,15 @@ def _burying_expired(chance: random.Random) -> _Made:
     return arrange, trap
 
 
-def _archiving(chance: random.Random) -> _Made:
+def _archiving(chance: Lot) -> _Made:
     return _nothing, _writing(chance, FILES, most=6)
 
 
-def _reporting(chance: random.Random) -> _Made:
+def _reporting(chance: Lot) -> _Made:
     return _nothing, Ambush("os.rename", "/report[.]json$", chance.randint(1, 2))
 
 
-def _draining(chance: random.Random) -> _Made:
+def _draining(chance: Lot) -> _Made:
     """It was asked to end, and delivers what it has read."""
     count = chance.randint(1, 100)
 
@@ -270,7 +283,7 @@ def _draining(chance: random.Random) -> _Made:
     return arrange, seen
 
 
-_PHASES: Sequence[Callable[[random.Random], _Made]] = (
+_PHASES: Sequence[Callable[[Lot], _Made]] = (
     _adopting,
     _batching,
     _delivering,

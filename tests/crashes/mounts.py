@@ -57,7 +57,7 @@ class Mounts:
 
     def remount(self, folder: Path, options: str) -> None:
         """Change a file system while it is used."""
-        command = ["mount", "-o", f"remount,{options}", str(folder)]
+        command = ["mount", "-o", f"remount,bind,{options}", str(folder)]
         subprocess.run(self.inside(command), check=True, timeout=30)
 
     def fill(self, folder: Path) -> None:

@@ -18,8 +18,6 @@ JUMPS = {
     "an hour on": [HOUR],
     "an hour back": [-HOUR],
     "three days on": [72 * HOUR],
-    "three days back": [-72 * HOUR],
-    "a day on and back again": [24 * HOUR, 0],
     "three days on and back again": [72 * HOUR, 0],
 }
 

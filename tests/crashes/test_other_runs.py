@@ -126,7 +126,6 @@ def test_kill_9_of_a_replay_and_another_replay_lose_nothing(
 
 _ADOPTING = [
     Ambush("os.rename", "/held/status/alpha", 1),
-    Ambush("open", "/held/status$", 1),
     Ambush("os.rename", "/held/resuming/alpha", 1),
     Ambush("os.remove", QUEUE, 1),
     Ambush("os.remove", QUEUE, 3, 0.002),

@@ -1,5 +1,6 @@
 """A disk that is full, and one that becomes read-only, while events stream: loud, and nothing is lost."""
 
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import pytest
 from sandbox.partners import Fault
 from tests.crashes.moments import IS_LONG
 from tests.crashes.mounts import Mounts, NoMounts, mounted
-from tests.crashes.world import Seen, World, id_of, kill
+from tests.crashes.world import Seen, World, id_of, kill, wait_for
 from tests.pipeline.running import SUBSCRIPTION, eventually, interrupt, report_of
 
 KILOBYTES = 16_384
@@ -31,7 +32,19 @@ READ_ONLY = Trouble(
 )
 
 PLACES = ("held", "dead", "lake")
-_ALL = [(place, trouble) for trouble in (FULL, READ_ONLY) for place in PLACES]
+_CASES = [
+    ("held", FULL, True),
+    ("held", FULL, False),
+    ("dead", FULL, True),
+    ("lake", FULL, True),
+    *((place, READ_ONLY, False) for place in PLACES),
+]
+"""What cannot be written, and whether the run is killed meanwhile."""
+
+
+def _name(case: tuple[str, Trouble, bool]) -> str:
+    place, trouble, killed = case
+    return f"{place}-{trouble.name}-{'killed' if killed else 'alive'}"
 
 
 @pytest.fixture
@@ -46,15 +59,11 @@ def mounts(world: World) -> Iterator[Mounts]:
         pytest.skip(f"nothing can be mounted here: {reason}")
 
 
-@pytest.mark.parametrize("killed", [True, False] if IS_LONG else [True], ids=["killed", "alive"])
-@pytest.mark.parametrize(
-    ("place", "trouble"),
-    _ALL if IS_LONG else _ALL[:1],
-    ids=[f"{place}-{trouble.name}" for place, trouble in (_ALL if IS_LONG else _ALL[:1])],
-)
+@pytest.mark.parametrize("case", _CASES if IS_LONG else _CASES[:1], ids=_name)
 def test_a_place_that_cannot_be_written_loses_nothing_and_work_goes_on_when_it_can(
-    place: str, trouble: Trouble, killed: bool, world: World, mounts: Mounts
+    case: tuple[str, Trouble, bool], world: World, mounts: Mounts
 ) -> None:
+    place, trouble, killed = case
     trouble.begin(mounts, world.folder / place)
     events = world.events(300)
     poison = [id_of(one) for one in events if world.due[id_of(one)][0] == "beta"][:5]
@@ -87,6 +96,28 @@ def test_a_place_that_cannot_be_written_loses_nothing_and_work_goes_on_when_it_c
         world.check_twice(stuck, after)
     else:
         assert after.twice == 0
+    assert report_of(world.folder)["balanced"]
+
+
+@pytest.mark.skipif(not IS_LONG, reason="only with ./run_tests.sh --crashes")
+def test_a_run_that_may_open_no_file_and_no_connection_for_a_while_loses_nothing(
+    world: World,
+) -> None:
+    world.fail(Fault(status=503), "alpha")
+    with world.running() as process:
+        with world.traffic():
+            assert wait_for(lambda: len(world.held_files()) >= 1, process), world.log()
+            limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (10, limits[1]))
+            assert eventually(lambda: world.pubsub.outstanding(SUBSCRIPTION) > 300, 60)
+            assert process.poll() is None, world.log()
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+        world.fail(None)
+        assert wait_for(lambda: world.settled, process), world.log()
+        assert interrupt(process) == 0, world.log()
+    after = world.look()
+    world.check_all(after)
+    assert after.twice == 0
     assert report_of(world.folder)["balanced"]
 
 
