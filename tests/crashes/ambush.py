@@ -3,8 +3,8 @@
     python -m tests.crashes.ambush STEP PLACE NUMBER SECONDS run --connectors ...
 
 STEP is the name of an audit event of Python that tells a path (`os.rename`, `os.remove`, `open`,
-`tempfile.mkstemp`), PLACE a regular expression that is found in it; the NUMBER-th such step springs the ambush, SECONDS
-after it was about to be taken. So the moment does not depend on how fast the machine is.
+`tempfile.mkstemp`), PLACE a regular expression that is found in it; the NUMBER-th such step springs the
+ambush, SECONDS after it was about to be taken. So the moment does not depend on how fast the machine is.
 """
 
 import itertools

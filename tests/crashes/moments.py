@@ -6,81 +6,24 @@ that differ. `CURRENTS_CRASH_SEED` is the seed, `CURRENTS_CRASH_ROUNDS` how ofte
 
 import os
 import random
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from sandbox.partners import Fault
-from tests.crashes.world import PROGRAM, World, id_of, wait_for
-from tests.pipeline.running import SUBSCRIPTION, eventually
+from tests.crashes.traps import Ambush, Sight, accepted
+from tests.crashes.world import World, id_of
+from tests.pipeline.running import SUBSCRIPTION
 
 IS_LONG = bool(os.environ.get("CURRENTS_CRASHES"))
 SEED = int(os.environ.get("CURRENTS_CRASH_SEED") or (random.randrange(10_000) if IS_LONG else 7))
-ChoiceT = TypeVar("ChoiceT")
-
 ROUNDS = int(os.environ.get("CURRENTS_CRASH_ROUNDS") or (3 if IS_LONG else 1))
 
 QUEUE = "/held/queue/alpha"
 DAY = "/dead/date=[^/]*"
 FILES = "/lake/.*/us-01"
 
-
-@dataclass(frozen=True)
-class Ambush:
-    """The program kills itself at a step of its own: the `number`-th of this kind at this place."""
-
-    step: str
-    place: str
-    """A regular expression."""
-    number: int = 1
-    seconds: float = 0
-
-    @property
-    def through(self) -> Sequence[str]:
-        """What the program is started through."""
-        number, seconds = str(self.number), f"{self.seconds:.4f}"
-        return "tests.crashes.ambush", self.step, self.place, number, seconds
-
-    def __str__(self) -> str:
-        when = f" + {self.seconds * 1_000:.1f} ms" if self.seconds else ""
-        return f"{self.step} {self.place} #{self.number}{when}"
-
-    def strike(self, world: World, process: "subprocess.Popen[bytes]") -> None:
-        """Wait until it has happened."""
-        assert eventually(lambda: process.poll() is not None, 60), f"never: {self}\n{world.log()}"
-        assert process.returncode == -signal.SIGKILL, f"never: {self}\n{world.log()}"
-
-
-@dataclass(frozen=True)
-class Sight:
-    """We kill the program so many seconds after something was seen."""
-
-    what: str
-    holds: Callable[[World], bool]
-    seconds: float = 0
-    through: Sequence[str] = PROGRAM
-    asked_to_end: bool = False
-    """Whether it gets a SIGTERM when the thing is seen."""
-
-    def __str__(self) -> str:
-        asked = " + SIGTERM" if self.asked_to_end else ""
-        return f"{self.what}{asked} + {self.seconds * 1_000:.0f} ms"
-
-    def wait(self, world: World, process: "subprocess.Popen[bytes]") -> None:
-        """Wait until the moment has come."""
-        assert wait_for(lambda: self.holds(world), process), f"never: {self}\n{world.log()}"
-        if self.asked_to_end:
-            process.terminate()
-        time.sleep(self.seconds)  # drawn by lot: nothing is waited for
-
-    def strike(self, world: World, process: "subprocess.Popen[bytes]") -> None:
-        """Kill it when the moment has come."""
-        self.wait(world, process)
-        process.kill()
-        process.wait()
+ChoiceT = TypeVar("ChoiceT")
 
 
 @dataclass(frozen=True)
@@ -140,10 +83,6 @@ def _a_little(chance: Lot) -> float:
     return chance.choice([0, chance.uniform(0.0005, 0.005)])
 
 
-def _accepted(count: int, name: str = "alpha") -> Callable[[World], bool]:
-    return lambda world: world.partners.counts(name).accepted >= count
-
-
 # The phases. Each has a world of its own, in which events come while the run is killed.
 
 
@@ -169,7 +108,7 @@ def _batching(chance: Lot) -> _Made:
 
 def _delivering(chance: Lot) -> _Made:
     count = chance.randint(1, 200)
-    seen = Sight(f"{count} have arrived", _accepted(count), chance.uniform(0, 0.3))
+    seen = Sight(f"{count} have arrived", accepted(count), chance.uniform(0, 0.3))
     return _nothing, seen
 
 
@@ -177,7 +116,7 @@ def _delivering_slowly(chance: Lot) -> _Made:
     """Many requests are under way."""
     count = chance.randint(1, 100)
     fault = Fault(delay_seconds=chance.uniform(0.05, 0.4))
-    seen = Sight(f"{count} have arrived", _accepted(count), chance.uniform(0, 0.3))
+    seen = Sight(f"{count} have arrived", accepted(count), chance.uniform(0, 0.3))
     return lambda world: world.fail(fault), seen
 
 
@@ -215,7 +154,7 @@ def _releasing_slowly(chance: Lot) -> _Made:
         world.hold("alpha", objects=8)
         world.fail(Fault(delay_seconds=0.1))
 
-    seen = Sight(f"{count} have arrived", _accepted(count), chance.uniform(0, 0.2))
+    seen = Sight(f"{count} have arrived", accepted(count), chance.uniform(0, 0.2))
     return arrange, seen
 
 
@@ -277,7 +216,7 @@ def _draining(chance: Lot) -> _Made:
     seen = Sight(
         f"{count} messages are leased",
         lambda world: world.pubsub.leased(SUBSCRIPTION) >= count,
-        chance.uniform(0.05, 1.5),
+        chance.uniform(0, 0.5),
         asked_to_end=True,
     )
     return arrange, seen

@@ -1,6 +1,5 @@
 """Runs that are asked to end at any moment, and kill -9 of runs over files, replays and second jobs."""
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -10,9 +9,10 @@ import pytest
 
 from runtime.dead_letters import write_letters
 from sandbox.partners import Fault
-from tests.crashes.moments import DAY, FILES, IS_LONG, QUEUE, ROUNDS, Ambush, Sight
+from tests.crashes.moments import DAY, FILES, IS_LONG, QUEUE, ROUNDS
 from tests.crashes.reading import letters_in
 from tests.crashes.table import Moments, unsettled
+from tests.crashes.traps import Ambush, Sight, accepted
 from tests.crashes.world import GROUPS, World, id_of, kill, wait_for
 from tests.pipeline.running import SUBSCRIPTION, eventually, report_of
 from tests.runtime.test_dead_letters import letter_of
@@ -56,7 +56,7 @@ _OF_FILES = [
     Ambush("tempfile.mkstemp", f"{DAY}/", 1),
     Ambush("open", f"{DAY}$", 1, 0.002),
     Ambush("os.rename", f"{FILES}/", 2),
-    Sight("300 have arrived", lambda world: world.partners.counts("beta").accepted >= 300, 0.05),
+    Sight("300 have arrived", accepted(300, "beta"), 0.05),
 ]
 
 
@@ -71,8 +71,8 @@ def test_kill_9_of_a_run_over_files_and_another_run_lose_nothing(
     source = ("--input", str(world.read_from_file([*events, *invalid])))
     world.fail(Fault(status=503), "alpha")
     world.fail(Fault(reject_ids=frozenset(poison)), "beta")
-    with contextlib.closing(_Launched(world, source, trap)) as launched:
-        trap.strike(world, launched.process)
+    with world.started(*source, through=trap.through) as process:
+        trap.strike(world, process)
     at_kill = world.look()
     world.fail(None)
     assert _to_its_end(world, *source) == 0
@@ -86,7 +86,7 @@ def test_kill_9_of_a_run_over_files_and_another_run_lose_nothing(
 
 _OF_A_REPLAY = [
     Ambush("os.rename", "/replayed/", 1),
-    Sight("200 have arrived", lambda world: world.partners.counts("alpha").accepted >= 200),
+    Sight("200 have arrived", accepted(200)),
     Ambush("os.rename", f"{QUEUE}/", 1),
     Ambush("open", f"{QUEUE}$", 1),
     Ambush("os.rename", "/replayed/", 2),
@@ -107,8 +107,8 @@ def test_kill_9_of_a_replay_and_another_replay_lose_nothing(
     )
     if QUEUE in str(trap):
         world.fail(Fault(status=503), "alpha")
-    with contextlib.closing(_Launched(world, (), trap, "replay")) as launched:
-        trap.strike(world, launched.process)
+    with world.started(through=trap.through, verb="replay") as process:
+        trap.strike(world, process)
     at_kill = world.look()
     assert len(letters_in(world.folder / "dead")) == len(events)
     world.fail(None)
@@ -188,17 +188,7 @@ def _attending(
     return next((process for process in processes if str(process.pid) == pid), None)
 
 
-class _Launched:
-    """A run that is killed when we leave."""
-
-    def __init__(
-        self, world: World, arguments: Sequence[str], trap: Ambush | Sight, verb: str = "run"
-    ) -> None:
-        self.process = world.launch(*arguments, through=trap.through, verb=verb)
-
-    def close(self) -> None:
-        kill(self.process)
-
-
 def _to_its_end(world: World, *arguments: str, verb: str = "run") -> int:
-    return world.launch(*arguments, verb=verb).wait(timeout=120)
+    """The exit code."""
+    with world.started(*arguments, verb=verb) as process:
+        return process.wait(timeout=120)

@@ -222,15 +222,23 @@ class World:
             return subprocess.Popen(self.inside(line), stdout=log, stderr=log)
 
     @contextlib.contextmanager
-    def running(
-        self, *arguments: str, through: Sequence[str] = PROGRAM
+    def started(
+        self, *arguments: str, through: Sequence[str] = PROGRAM, verb: str = "run"
     ) -> "Iterator[subprocess.Popen[bytes]]":
-        """A streaming run, which is killed if it still runs when we leave."""
-        process = self.launch("--subscription", SUBSCRIPTION, *arguments, through=through)
+        """The same, killed if it still runs when we leave."""
+        process = self.launch(*arguments, through=through, verb=verb)
         try:
             yield process
         finally:
             kill(process)
+
+    @contextlib.contextmanager
+    def running(
+        self, *arguments: str, through: Sequence[str] = PROGRAM
+    ) -> "Iterator[subprocess.Popen[bytes]]":
+        """A streaming run, killed if it still runs when we leave."""
+        with self.started("--subscription", SUBSCRIPTION, *arguments, through=through) as process:
+            yield process
 
     def recover(self, *arguments: str) -> None:
         """End all leases, and run until nothing is left to do; the books of that run balance."""
