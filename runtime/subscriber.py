@@ -6,6 +6,7 @@ settled.
 
 import concurrent.futures
 import contextlib
+import logging
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ FEW_MESSAGES = 100
 CLOSE_SECONDS = 10
 
 _HOUR_MS = 3_600_000
+
+_logger = logging.getLogger(__name__)
 
 
 class _AtOnce(Scheduler):  # type: ignore[misc] # of an untyped library
@@ -102,16 +105,22 @@ class Subscriber:
         self._stopped = True
 
     def close(self) -> None:
-        """End the stream, after the acknowledgements on their way; what was not handed out goes back."""
+        """End the stream, after the acknowledgements on their way; what was not handed out goes back.
+
+        Where Pub/Sub cannot be reached they stay on their way until the process ends: then what they
+        were for comes once more. The library's threads still try, and need the client for it.
+        """
         self._stopped = True
         while (message := self._next or self._get_nowait()) is not None:
             self._next = None
             message.nack()
         self._future.cancel()
-        with contextlib.suppress(
-            GoogleAPICallError, RetryError, GoogleAuthError, concurrent.futures.TimeoutError
-        ):
-            self._future.result(timeout=CLOSE_SECONDS)
+        try:
+            with contextlib.suppress(GoogleAPICallError, RetryError, GoogleAuthError):
+                self._future.result(timeout=CLOSE_SECONDS)
+        except concurrent.futures.TimeoutError:
+            _logger.error("Pub/Sub cannot be reached: what was not acknowledged comes once more")
+            return
         self._client.close()
 
     def _take(self) -> list[Message]:

@@ -285,6 +285,9 @@ def test_an_object_that_cannot_be_read_is_passed_over_and_tried_again_later(
     held.now += UNREADABLE_MS
     held.turn()
     assert len(tries) == 2
+    held.now -= HOUR  # the clock is put back: that it failed later than now says nothing
+    held.turn()
+    assert len(tries) == 3
     held.now = START + 24 * HOUR
     persist(held, 20)
     assert held.counts == (100, 0, {})
