@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from pipeline.display import StderrHandler
 from pipeline.explain import explanation_lines
 from pipeline.forecast import tell_forecast
 from pipeline.options import RunOptions
@@ -47,7 +48,11 @@ from schemas.limits import MAX_EVENT_BYTES
 @click.version_option(package_name="currents-pipeline")
 def main() -> None:
     """Exports engagement events from Pub/Sub to partners, and loses none of them."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        handlers=[StderrHandler()],
+    )
     for name in ("pipeline", "runtime", "transforms"):
         logging.getLogger(name).setLevel(logging.INFO)
 

@@ -20,10 +20,12 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipeline import portable
+from pipeline.display import showing
 from pipeline.flink_options import FlinkOptions
 from pipeline.forecast import tell_forecast
 from pipeline.graph import Source, build
 from pipeline.options import DRY_RUN, RunOptions, parse_options
+from pipeline.progress import Goal, Look, Progress
 from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
@@ -37,6 +39,7 @@ from runtime.secrets import SecretError, read_secret
 from runtime.storage import StorageError, is_local, make_folder, write_whole
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
+from schemas.lane import connector_of
 from schemas.report import Report
 from schemas.secret import is_reference
 from transforms.direct_pubsub import read_through
@@ -262,9 +265,9 @@ def _run_here(plan: Run) -> int:
     worker = worker_of(plan.settings)
     started = time.time()
     reading = _reading(plan, worker)
-    with _stopping(reading):  # to the very end: nobody's second Ctrl-C may cost the report
+    with _stopping(reading) as stop:  # to the very end: no second Ctrl-C may cost the report
         try:
-            with _reporting(plan, worker, started):
+            with _reporting(plan, worker, started, stop):
                 result = _start(plan)
                 if isinstance(reading, portable.Reading):
                     reading.wait(result, lambda: _report(plan, worker, started).balanced)
@@ -339,11 +342,16 @@ def _held_in(worker: Worker, lanes: Sequence[str]) -> int:
         return 0
 
 
-def _report(plan: Run, worker: Worker, started: float) -> Report:
+def _books(plan: Run, worker: Worker, started: float) -> Report:
     config = worker.config
-    report = make_report(
+    return make_report(
         worker.ledger.read(), config.current(), config.throughout, started, plan.runner
     )
+
+
+def _report(plan: Run, worker: Worker, started: float) -> Report:
+    """The books as they stand, written where `--report` says."""
+    report = _books(plan, worker, started)
     if plan.report:
         text = msgspec.json.format(msgspec.json.encode(report), indent=1)
         try:
@@ -353,32 +361,69 @@ def _report(plan: Run, worker: Worker, started: float) -> Report:
     return report
 
 
+class _Stop:
+    """What a signal calls: only the first one does something, for a lock may be held at the next."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self.has_come = False
+        self._reading = reading
+
+    def __call__(self, *_: object) -> None:
+        if not self.has_come:
+            self.has_come = True
+            self._reading.stop()
+
+
 @contextmanager
-def _stopping(reading: _Reading) -> Iterator[None]:
+def _stopping(reading: _Reading) -> Iterator[_Stop]:
     """SIGINT and SIGTERM end the reading, and not what follows it."""
-    before = {
-        number: signal.signal(number, lambda *_: reading.stop())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    stop = _Stop(reading)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _reporting(plan: Run, worker: Worker, started: float) -> Iterator[None]:
-    """Write the report every few seconds, and say how far the run is."""
+def _reporting(plan: Run, worker: Worker, started: float, stop: _Stop) -> Iterator[None]:
+    """Write the report every few seconds, and show how far the run is."""
 
-    def tell() -> None:
-        report = _report(plan, worker, started)
-        delivered = sum(connector.delivered for connector in report.connectors.values())
-        _logger.info("received %d, delivered %d", report.received, delivered)
+    def write() -> None:
+        _report(plan, worker, started)
 
-    repeating = Repeating("report", REPORT_SECONDS, tell)
-    repeating.start()
-    try:
-        yield
-    finally:
-        repeating.close()
+    def look() -> None:
+        progress.take(_look(plan, worker, started, stop.has_come))
+
+    progress = Progress(_goal_of(plan.source))
+    repeating = Repeating("report", REPORT_SECONDS, write)
+    with showing(progress, look):
+        if plan.report:
+            repeating.start()
+        try:
+            yield
+        finally:
+            repeating.close()
+
+
+def _goal_of(source: Source) -> Goal | None:
+    """What is to be read in all; None where nobody knows, and where only the hold is emptied."""
+    if source.replay is not None:
+        return Goal(sum(len(part.positions) for part in source.replay.parts), "events")
+    return Goal(sum(part.size for part in source.ranges), "bytes") if source.ranges else None
+
+
+def _look(plan: Run, worker: Worker, started: float, stopping: bool) -> Look:
+    report = _books(plan, worker, started)
+    done = report.received if plan.source.replay is not None else worker.input_read.bytes
+    return Look(time.monotonic(), report, done, dict(_states(worker)), stopping)
+
+
+def _states(worker: Worker) -> Iterator[tuple[str, str]]:
+    """Of connectors that have a suspended or resuming lane; suspended is the worse of them."""
+    for state in ("resuming", "suspended"):
+        for lane in worker.suspensions.lanes():
+            if worker.suspensions.state_of(lane) == state:
+                yield connector_of(lane), state

@@ -18,6 +18,7 @@ from runtime.hold.directory import HoldQueue
 from runtime.hold.suspensions import Suspensions
 from runtime.hold.watch import ProbePace
 from runtime.in_flight import Flight, InFlight, take_off
+from runtime.input_read import InputRead
 from runtime.ledger import Ledger
 from runtime.pool import LanePool
 from runtime.receipts import Receipts
@@ -88,6 +89,7 @@ class Worker:
         self.hold = HoldQueue(settings.hold)
         self.receipts = Receipts()
         self.ledger = Ledger()
+        self.input_read = InputRead()
         self.in_flight = InFlight()
         self._router = Router(self.config.current())
 
