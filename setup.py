@@ -53,5 +53,5 @@ setup(
             "types-setuptools",
         ],
     },
-    entry_points={"console_scripts": ["currents=pipeline.cli:main"]},
+    entry_points={"console_scripts": ["currents=pipeline.__main__:main"]},
 )

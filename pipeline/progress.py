@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.status import in_words
+from pipeline.words import in_words
 from schemas.report import ConnectorReport, Report
 
 RATE_SECONDS = 10.0

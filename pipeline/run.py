@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import click
 import msgspec
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -21,22 +22,25 @@ from apache_beam.options.pipeline_options import (
 
 from pipeline import portable
 from pipeline.display import showing
+from pipeline.exits import EXIT_DONE, EXIT_FAILED, EXIT_HELD, UsageError
 from pipeline.flink_options import FlinkOptions
-from pipeline.forecast import tell_forecast
+from pipeline.forecast import forecast_lines
 from pipeline.graph import Source, build
-from pipeline.options import DRY_RUN, RunOptions, parse_options
+from pipeline.options import RunOptions, parse_options
 from pipeline.progress import Goal, Look, Progress
+from pipeline.run_options import DRY_RUN
 from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
+from runtime.forecast import make_forecast
 from runtime.hold.bounded_release import held_lanes
 from runtime.hold.objects import Depth
 from runtime.jobs import new_job_name
 from runtime.repeating import Repeating
 from runtime.reporting import make_report
 from runtime.secrets import SecretError, read_secret
-from runtime.storage import StorageError, is_local, make_folder, write_whole
+from runtime.storage import StorageError, is_local, is_missing_folder, make_folder, write_whole
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
 from schemas.lane import connector_of
@@ -44,11 +48,6 @@ from schemas.report import Report
 from schemas.secret import is_reference
 from transforms.direct_pubsub import read_through
 from transforms.engine import Engine
-
-EXIT_DONE = 0
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_HELD = 3
 
 MIN_EVENT_BYTES = 1_000
 
@@ -59,10 +58,6 @@ _SUBSCRIPTION = re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptio
 REPORT_SECONDS = 5.0
 
 _logger = logging.getLogger(__name__)
-
-
-class UsageError(Exception):
-    """What the user gave cannot be run; one line for each problem."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +85,12 @@ def run(arguments: list[str]) -> int:
 def _foretell(plan: Run) -> int:
     settings = plan.settings
     store = ConfigStore(settings.connectors, settings.address_policy, 0, settings.historical)
-    whole = tell_forecast(store.current(), plan.source.ranges, settings.max_event_bytes, print)
-    return EXIT_DONE if whole else EXIT_FAILED
+    forecast = make_forecast(
+        store.current(), plan.source.ranges, settings.max_event_bytes, time.time()
+    )
+    for line in forecast_lines(forecast):
+        click.echo(line)
+    return EXIT_FAILED if forecast.unread else EXIT_DONE
 
 
 def execute(plan: Run) -> int:
@@ -262,6 +261,7 @@ def _secret_problems(reference: str, runner: str) -> Iterator[str]:
 
 def _run_here(plan: Run) -> int:
     _make_folders(plan.settings)
+    _check_report(plan)
     worker = worker_of(plan.settings)
     started = time.time()
     reading = _reading(plan, worker)
@@ -316,6 +316,11 @@ def _make_folders(settings: WorkerSettings) -> None:
             make_folder(place)
         except StorageError as error:
             raise UsageError(f"--{name} cannot be written: {error}") from None
+
+
+def _check_report(plan: Run) -> None:
+    if plan.report and not is_missing_folder(plan.report):
+        raise UsageError(f"--report {plan.report} is a folder: give a file in it")
 
 
 def _exit_code(plan: Run, worker: Worker, report: Report) -> int:

@@ -11,7 +11,7 @@ import fsspec
 from runtime.archive import DamagedArchive, NotArchived, check_archive, read_archive
 from runtime.clock import now_ms
 from runtime.object_stores import client_of
-from runtime.storage import LIBRARY_ERRORS, is_local
+from runtime.storage import LIBRARY_ERRORS, is_local, is_missing_folder
 from schemas.pull import Pull
 
 BLOCK_BYTES = 1_000_000
@@ -103,7 +103,8 @@ def _pulls_of(part: FileRange, file: Any) -> Iterator[Pull]:
 def _expand(pattern: str) -> Iterator[FileRange]:
     found = _matches(pattern)
     if not found:
-        raise NoSuchInput(f"--input {pattern} matches no file")
+        folder = f"; it is a folder: give {pattern.rstrip('/')}/*" if _is_folder(pattern) else ""
+        raise NoSuchInput(f"--input {pattern} matches no file{folder}")
     archived = [uri for uri in found if _is_avro(uri)]
     step = 1 if is_local(pattern) else max(1, len(archived) // CHECKED_FILES)
     for uri in archived[::step]:
@@ -164,6 +165,10 @@ def _opened(uri: str, ahead: int) -> Iterator[tuple[Any, Any]]:
 
 def _filesystem_of(uri: str) -> Any:
     return fsspec.filesystem("file") if is_local(uri) else client_of(uri)
+
+
+def _is_folder(pattern: str) -> bool:
+    return is_local(pattern) and not is_missing_folder(pattern)
 
 
 def _is_avro(path: str) -> bool:

@@ -67,3 +67,15 @@ def test_what_cannot_be_explained_is_bad_usage(folder: Path) -> None:
     missing = explain(folder, "sms", event="missing.json")
     assert missing.exit_code == 2
     assert "missing.json" in missing.output
+
+
+def test_a_feed_that_is_missing_is_named_and_so_is_the_age(folder: Path) -> None:
+    feed = {"key": "env:KEY", "secret": "env:SECRET"}
+    write_connectors(folder, [{"name": "mobile", "kind": "mparticle", "feeds": {"ios": feed}}])
+    stopped = explain(folder, "mobile").output
+    (line,) = [line for line in stopped.splitlines() if line.startswith("STOPS")]
+    assert "its feed unbound is not configured; configured are ios" in line
+    write_connectors(folder, [{"name": "mobile", "kind": "mparticle", "feeds": {"unbound": feed}}])
+    sent = explain(folder, "mobile").output
+    (line,) = [line for line in sent.splitlines() if " age " in line]
+    assert "over 30 days old" in line
