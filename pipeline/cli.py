@@ -379,6 +379,36 @@ def explain(**given: Any) -> None:
     explain_event(**given)
 
 
+@main.command(
+    epilog=_epilog(
+        "currents erase --user customer-81 --hold held --dead_letters dead --dry_run",
+        "currents erase --users_from requests.txt --hold gs://my-bucket/held \\",
+        "               --dead_letters gs://my-bucket/dead",
+        codes="0  nothing of them is left there; "
+        "3  something is left: a job that runs attends the lane; "
+        "1  something could not be read or written, and somebody may be in it; "
+        "2  bad usage: nothing was changed",
+    )
+)
+@click.option("--user", multiple=True, metavar="ID", help="an external_user_id or a user_id")
+@click.option(
+    "--users_from", metavar="FILE", type=click.Path(), help="the same, one a line; - for stdin"
+)
+@click.option("--hold", metavar="D", type=click.Path(), help="what is held is there")
+@click.option("--dead_letters", metavar="D", type=click.Path(), help="dead letters are there")
+@click.option("--dry_run", is_flag=True, help="only count: nothing is changed")
+@_json_option
+def erase(**given: Any) -> None:
+    """Erase the events of a person from what is held and from dead letters.
+
+    They are not sent and not buried. What is on Pub/Sub, at partners and in files of avro_files stays:
+    see docs/operating-runbooks.md.
+    """
+    with end_at_once():
+        from pipeline.erase import erase_persons
+    sys.exit(erase_persons(**given))
+
+
 @main.command(epilog=_epilog("currents schema > connectors.schema.json", codes="0  always"))
 def schema() -> None:
     """Print the JSON Schema of a connectors file."""

@@ -19,7 +19,7 @@ from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 
 _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
-_DAMAGE = (
+LETTER_DAMAGE = (
     *(ValueError, EOFError, LookupError, TypeError, OverflowError),
     *(zlib.error, struct.error, SchemaParseException, SchemaResolutionError),
 )
@@ -91,7 +91,7 @@ def read_letters(uri: str) -> Iterator[Letter]:
     try:
         for record in fastavro.reader(content, reader_schema=_SCHEMA):
             yield _letter_of(record)
-    except _DAMAGE as error:
+    except LETTER_DAMAGE as error:
         said = str(error) or type(error).__name__
         raise DamagedLetters(f"{uri} cannot be read to its end: {said}") from error
 

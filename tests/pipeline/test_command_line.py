@@ -217,6 +217,13 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ),
     (("check",), "Error: Missing argument 'CONNECTORS'."),
     (("chek",), "Error: No such command 'chek'."),
+    (("erase", "--user", "x"), "--hold or --dead_letters is missing: where to look"),
+    (("erase", "--hold", "folder"), "--user or --users_from is missing: whose events"),
+    (("erase", "--user", " ", "--hold", "folder"), "--user: an id is empty"),
+    (("erase", "--user", "x", "--hold", "missing"), "--hold: there is no folder 'missing'"),
+    (("erase", "--users_from", "missing", "--hold", "folder"), "--users_from missing: "),
+    (("erase", "--users_from", "empty", "--hold", "folder"), "--users_from empty: no id is in it"),
+    (("erase", "--users_from", "garbage", "--hold", "folder"), "--users_from garbage: no text"),
     (("status",), "Error: Missing option '--hold'."),
 ]
 
