@@ -43,6 +43,7 @@ setup(
             "orjson>=3.10,<4",
             "pyte>=0.8.2",
             "pytest>=8.3",
+            "python-hcl2>=8",
             "requests>=2.32,<3",
             "ruff>=0.14",
             "s3fs>=2024.6",
