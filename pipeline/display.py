@@ -54,6 +54,8 @@ def _lines(progress: Progress, look: Callable[[], None]) -> Iterator[None]:
 @contextlib.contextmanager
 def _table(console: Console, progress: Progress, look: Callable[[], None]) -> Iterator[None]:
     live = Live(console=console, auto_refresh=False)
+    # The table shows what these lines say, and they would push it down.
+    logging.getLogger("runtime.figures").setLevel(logging.WARNING)
 
     def draw() -> None:
         look()
