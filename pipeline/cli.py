@@ -119,6 +119,12 @@ def _so_long_ago(given: str) -> int:
     return round((time.time() - seconds) * 1_000)
 
 
+def _rate(_: click.Context, __: click.Parameter, given: float | None) -> float | None:
+    if given is not None and not 0 < given < 1e9:  # nor what is no number
+        raise click.BadParameter(f"a number above 0 and below 1,000,000,000; found {given:g}")
+    return given
+
+
 def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     try:
         return tuple(str(ipaddress.ip_network(network)) for network in given)
@@ -279,7 +285,8 @@ def status(hold: str, as_json: bool, max_event_age: Seconds) -> None:
 @click.option("--json", "as_json", is_flag=True, help="what --dry_run says, for programs")
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_rate,
     metavar="EVENTS_PER_S",
     help="read no more events a second than this",
 )

@@ -21,6 +21,8 @@ class StderrHandler(logging.Handler):
     """Writes log lines to what stderr is by then: while a table is shown, they go above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:  # it was closed before we began
+            return
         try:
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
@@ -33,7 +35,7 @@ def showing(
 ) -> contextlib.AbstractContextManager[None]:
     """Show a run's progress on stderr until we leave; `look` has it take a look at the books."""
     console = Console(stderr=True, highlight=False)
-    if sys.stderr.isatty() and not console.is_dumb_terminal:
+    if sys.stderr is not None and sys.stderr.isatty() and not console.is_dumb_terminal:
         return _table(console, progress, look)
     return _lines(progress, look)
 

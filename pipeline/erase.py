@@ -62,6 +62,8 @@ def _ids(user: Sequence[str], users_from: str | None) -> Iterator[str]:
     for one in user:
         if not one.strip():
             raise UsageError("--user: an id is empty")
+        if not one.isprintable():  # bytes that are no UTF-8 among them
+            raise UsageError(f"--user: {one!a} is no id: it has characters that cannot be printed")
         yield one
     if users_from is not None:
         yield from _ids_in(users_from)
@@ -73,6 +75,8 @@ def _ids_in(file: str) -> Sequence[str]:
             ids = [line.strip() for line in opened if line.strip()]
     except OSError as error:
         raise UsageError(f"--users_from {file}: {error.strerror}") from None
+    except RuntimeError:  # click's word for a stdin that is closed
+        raise UsageError("--users_from -: there is no stdin to read from") from None
     except UnicodeDecodeError:
         raise UsageError(f"--users_from {file}: no text in UTF-8") from None
     if not ids:

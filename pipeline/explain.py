@@ -53,6 +53,8 @@ def explain_event(
             message = file.read()
     except OSError as error:
         raise UsageError(f"--event {event}: {error.strerror}") from None
+    except RuntimeError:  # click's word for a stdin that is closed
+        raise UsageError("--event -: there is no stdin to read from") from None
     explanation = explain(config, connector, message, MAX_EVENT_BYTES)
     if as_json:
         click.echo(pretty(explanation))

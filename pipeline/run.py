@@ -163,8 +163,16 @@ def _check_options(ours: Any) -> None:
         )
 
 
+def _runner_of(options: PipelineOptions) -> str:
+    runner = str(options.view_as(StandardOptions).runner or "DirectRunner")
+    known = {name.rpartition(".")[2].lower() for name in StandardOptions.ALL_KNOWN_RUNNERS}
+    if "." not in runner and runner.lower() not in known:
+        raise UsageError(f"--runner {runner} is none that Beam knows")
+    return runner
+
+
 def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
-    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    runner = _runner_of(options)
     if ours.subscription and ours.input:
         raise UsageError("--subscription and --input exclude each other")
     if runner == DATAFLOW:

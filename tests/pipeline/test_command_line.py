@@ -1,6 +1,7 @@
 """The command line as people meet it: help, completion, mistakes, a closed pipe, Ctrl-C at any moment."""
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -18,9 +19,10 @@ from pipeline.cli import main
 from pipeline.options import parse_options
 from pipeline.run_options import DRY_RUN, run_option_names
 from sandbox.samples import sample_event
-from tests.pipeline.running import write_connectors
+from tests.pipeline.running import report_of, write_connectors
 
 ROOT = Path(__file__).parents[2]
+OPEN = "users.messages.email.Open"
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(ROOT),
@@ -153,7 +155,7 @@ def test_completion_is_printed_for_every_shell(shell: str) -> None:
 def mess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of things that people give in place of what is meant."""
     write_connectors(tmp_path, [{"name": "a", "kind": "postback", "url": "https://a.example.com/"}])
-    (tmp_path / "event.json").write_text(str(sample_event("users.messages.email.Open")))
+    (tmp_path / "event.json").write_text(str(sample_event(OPEN)))
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty").touch()
     (tmp_path / "garbage").write_bytes(bytes(range(255, 0, -1)) * 9)
@@ -217,6 +219,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ),
     (("check",), "Error: Missing argument 'CONNECTORS'."),
     (("chek",), "Error: No such command 'chek'."),
+    (("erase", "--user", "\udcff", "--hold", "folder"), r"--user: '\udcff' is no id"),
+    (("replay", "--dead_letters", "folder", "--rate", "nan"), "Error: Invalid value for '--rate'"),
+    (("replay", "--dead_letters", "folder", "--rate", "inf"), "Error: Invalid value for '--rate'"),
+    ((*RUN, "--input", "event.json", "--runner", "Nope"), "--runner Nope is none that Beam knows"),
     (("erase", "--user", "x"), "--hold or --dead_letters is missing: where to look"),
     (("erase", "--hold", "folder"), "--user or --users_from is missing: whose events"),
     (("erase", "--user", " ", "--hold", "folder"), "--user: an id is empty"),
@@ -273,6 +279,36 @@ def test_a_pipe_that_is_closed_early_is_no_mistake(command: str) -> None:
     )
     assert ended.stderr == ""
     assert len(ended.stdout.splitlines()) == 1
+
+
+def test_with_every_stream_closed_a_run_goes_on(tmp_path: Path) -> None:
+    write_connectors(tmp_path, [{"name": "a", "kind": "postback", "url": "https://a.invalid/"}])
+    (tmp_path / "event.json").write_bytes(json.dumps(sample_event(OPEN)).encode())
+    command = f"{shlex.quote(sys.executable)} -m pipeline run --connectors connectors.json"
+    ended = subprocess.run(
+        ["bash", "-c", f"{command} --input event.json --report report.json <&- >&- 2>&-"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert report_of(tmp_path)["connectors"]["a"]["held"] == 1
+
+
+def test_a_closed_stdin_is_told_in_a_line(tmp_path: Path) -> None:
+    write_connectors(tmp_path, [{"name": "a", "kind": "postback", "url": "https://a.invalid/"}])
+    command = f"{shlex.quote(sys.executable)} -m pipeline explain connectors.json --connector a"
+    ended = subprocess.run(
+        ["bash", "-c", f"{command} --event - <&-"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "--event -: there is no stdin to read from\n")
 
 
 def test_ctrl_c_at_any_moment_is_no_traceback(tmp_path: Path) -> None:
