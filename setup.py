@@ -43,7 +43,9 @@ setup(
             "moto[server]>=5",
             "mypy>=1.15",
             "orjson>=3.10,<4",
+            "pyte>=0.8.2",
             "pytest>=8.3",
+            "python-hcl2>=8",
             "requests>=2.32,<3",
             "ruff>=0.14",
             "s3fs>=2024.6",
@@ -54,5 +56,5 @@ setup(
             "types-setuptools",
         ],
     },
-    entry_points={"console_scripts": ["currents=pipeline.cli:main"]},
+    entry_points={"console_scripts": ["currents=pipeline.__main__:main"]},
 )

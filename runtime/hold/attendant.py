@@ -10,6 +10,7 @@ from runtime.alerts import LaneAlerts
 from runtime.clock import is_recent, rfc3339
 from runtime.connectors import ConnectorEntry
 from runtime.delivery import obstacle_of
+from runtime.figures import LaneFigures
 from runtime.hold.expiry import bury_expired
 from runtime.hold.held_queue import HeldQueue
 from runtime.hold.lane_statuses import ATTENDED_MS, other_attendant, remove_status, write_status
@@ -64,6 +65,7 @@ class Attendant:
         self._queue = HeldQueue(worker, lane)
         self._release = LaneRelease(worker, lane, self._queue)
         self._alerts = LaneAlerts(lane, worker.alerts.send)
+        self._figures = LaneFigures()
         self._fingerprint: Any = None
         self._since_ms = worker.now_ms()
         self._told_ms: int | None = None
@@ -199,6 +201,7 @@ class Attendant:
         self._worker.suspensions.mark(self._lane, None if state == "holding" else state)
         status = self._status(after, entry) if after else None
         self._alerts.look(status, entry.settings if entry else None, now, turn.buried)
+        self._figures.look(status, now)
         if status is None:
             remove_status(self._worker.settings.hold, self._lane)
             self._told_ms = self._told_state = None
