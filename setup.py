@@ -41,6 +41,7 @@ setup(
             "moto[server]>=5",
             "mypy>=1.15",
             "orjson>=3.10,<4",
+            "playwright>=1.50",
             "pytest>=8.3",
             "requests>=2.32,<3",
             "ruff>=0.14",
