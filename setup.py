@@ -32,6 +32,7 @@ setup(
         "azure": ["adlfs>=2024.4"],
         "sandbox": ["grpcio>=1.62"],
         "dev": [
+            "axe-playwright-python>=0.1.6",
             "backports.zstd>=1;python_version<'3.14'",
             "gcp-storage-emulator>=2024.8",
             "grpcio>=1.62",

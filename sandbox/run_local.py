@@ -167,6 +167,7 @@ class _LocalRun:
     def _stay(self) -> None:
         """The pipeline has ended by itself, which the page shows until Ctrl-C."""
         code = self.process.wait()
+        self.feed.stop()
         self.watch.enter("ended", code)
         self.console.print(f"the pipeline has ended: exit code {code}; Ctrl-C ends the rest")
         while True:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from sandbox.partners import (
@@ -327,7 +328,24 @@ def test_every_answer_says_what_a_browser_may_do_with_it(
     assert "Access-Control-Allow-Origin" not in headers
 
 
-# Any screen, any time.
+# Anybody, any screen, any time.
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_audit_finds_nothing_that_keeps_anybody_out(
+    scheme: Any, browser: Browser, sandbox: PartnerSandbox
+) -> None:
+    post(sandbox)
+    sandbox.tell_run(lambda: hostile_run("status_503"))
+    with browser.new_context(color_scheme=scheme) as context:
+        page = context.new_page()
+        page.goto(sandbox.page_url)
+        expect(page.get_by_role("article", name="hook")).to_be_visible()
+        audits = [Axe().run(page)]
+        page.get_by_role("button", name="Requests to hook").click()
+        expect(page.get_by_role("dialog")).to_contain_text("POST")
+        audits.append(Axe().run(page))
+    assert [audit.generate_report() for audit in audits if audit.violations_count] == []
 
 
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
