@@ -42,6 +42,7 @@ setup(
             "moto[server]>=5",
             "mypy>=1.15",
             "orjson>=3.10,<4",
+            "pillow>=11",
             "playwright>=1.50",
             "pytest>=8.3",
             "requests>=2.32,<3",
