@@ -8,12 +8,11 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from rich.table import Table
 from sandbox.feed import POISON_ID, SUBSCRIPTION, Feed
 from sandbox.local_partners import local_connectors, local_sites, secrets_for
 from sandbox.partners import Fault, PartnerSandbox
-from sandbox.partners.server import HOST
 from sandbox.pubsub import start_pubsub
 from sandbox.watching import RunWatch
 
@@ -49,8 +47,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").unlink(missing_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    sandbox = PartnerSandbox(local_sites(), _page_port(), keep_ids=False)
-    with start_pubsub() as pubsub, sandbox as partners:
+    with start_pubsub() as pubsub, _partners() as partners:
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
         if not arguments.keep:
             partners.set_fault("crm-hook", Fault(reject_ids=frozenset({POISON_ID})))
@@ -82,13 +79,19 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _page_port() -> int:
-    """The usual port, or any where that is taken."""
-    try:
-        socket.create_server((HOST, PAGE_PORT)).close()
-    except OSError:
-        return 0
-    return PAGE_PORT
+@contextmanager
+def _partners() -> Iterator[PartnerSandbox]:
+    """The partners at the usual port, or at any where that is taken."""
+    with ExitStack() as stack:
+        try:
+            partners = stack.enter_context(_sandbox(PAGE_PORT))
+        except OSError:
+            partners = stack.enter_context(_sandbox(0))
+        yield partners
+
+
+def _sandbox(port: int) -> PartnerSandbox:
+    return PartnerSandbox(local_sites(), port, keep_ids=False)
 
 
 @contextmanager

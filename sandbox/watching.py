@@ -97,7 +97,7 @@ def _depth(queue: Path) -> Depth:
 def _in(folder: Path) -> Iterator[Path]:
     try:
         yield from folder.iterdir()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # it is not there, or not any more
         return
 
 
@@ -107,7 +107,7 @@ ShapeT = TypeVar("ShapeT")
 def _read_as(shape: type[ShapeT], path: Path) -> ShapeT | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=shape)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

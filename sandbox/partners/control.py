@@ -5,6 +5,7 @@ machine's browser on its own address only (no other site, no other name for this
 script but its own, and shows no secret.
 """
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -156,5 +157,7 @@ def _ms(seconds: float) -> int:
 
 
 def _json(value: Any) -> web.Response:
-    pretty = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    return web.Response(body=pretty + b"\n", content_type="application/json")
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    # A header or a file's name may be no UTF-8: what is none is escaped, as JSON does.
+    body = text.encode(errors="backslashreplace")
+    return web.Response(body=body, content_type="application/json")

@@ -1,6 +1,7 @@
 """Watching a run by the files that it writes, which may be absent, half written or odd at any time."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_a_hold_that_is_not_there_or_odd_is_read_as_far_as_it_goes(tmp_path: Pat
     assert read_hold(tmp_path / "nothing").queues == {}
     for path in ("queue/hook/notes.txt", "queue/no-folder", "status/hook.json", "status/x.tmp"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("{")
+        (tmp_path / path).write_bytes(b'{"lane": "\xff"}')
     found = read_hold(tmp_path)
     assert (found.held("hook"), found.state("hook"), dict(found.statuses)) == (0, "healthy", {})
 
@@ -145,6 +146,26 @@ def test_states_held_events_and_news_follow_the_hold(watch: RunWatch, tmp_path: 
         ("hook", "suspended", "status_503"),
         ("hook", "healthy", ""),
     ]
+
+
+def test_names_and_texts_that_are_no_utf_8_are_told_all_the_same(
+    watch: RunWatch, partners: PartnerSandbox, tmp_path: Path
+) -> None:
+    """A folder may be called anything, and a header may hold anything."""
+    partners.tell_run(watch.state)
+    folder = tmp_path / "held" / "queue" / os.fsdecode(b"hook+\xff")
+    folder.mkdir(parents=True)
+    (folder / f"{WHEN}-{WHEN}-7-{'0' * 32}").touch()
+    assert eventually(lambda: connector(watch)["held"] == 7)
+    odd = {"Content-Type": b"\xff\xfe"}
+    requests.post(partners.url("hook") + "/%ff?%fe", data=b"\xff", headers=odd, timeout=10)
+    state, exchange = (
+        requests.get(f"{partners.page_url}_sandbox/{path}", timeout=10).json()
+        for path in ("state", "sites/hook/requests/0")
+    )
+    [lane] = state["run"]["connectors"][0]["lanes"]
+    assert lane["lane"] == "hook+\udcff"
+    assert (exchange["headers"]["content-type"], exchange["body"]) == ("\udcff\udcfe", "\ufffd")
 
 
 def test_the_books_and_dead_letters_are_those_of_the_report(
