@@ -34,6 +34,7 @@ setup(
         # Has wheels for these only; without it hostile inputs are mutated, but not guided by coverage.
         "fuzz": ["atheris>=3,<4;sys_platform=='linux' and python_version>='3.11'"],
         "dev": [
+            "axe-playwright-python>=0.1.6",
             "backports.zstd>=1;python_version<'3.14'",
             "gcp-storage-emulator>=2024.8",
             "grpcio>=1.62",
@@ -43,6 +44,8 @@ setup(
             "moto[server]>=5",
             "mypy>=1.15",
             "orjson>=3.10,<4",
+            "pillow>=11",
+            "playwright>=1.50",
             "pyte>=0.8.2",
             "pytest>=8.3",
             "python-hcl2>=8",

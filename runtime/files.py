@@ -100,10 +100,13 @@ def _pulls_of(part: FileRange, file: Any) -> Iterator[Pull]:
         yield from _pulls(file, 0, None)
     else:
         lines = io.BufferedReader(file, BLOCK_BYTES)  # fsspec's files read lines of any length
-        if part.start:
-            lines.seek(part.start - 1)
-            _pass_line(lines, part.end)  # begins before this range
-        yield from _pulls(lines, lines.tell(), part.end)
+        try:
+            if part.start:
+                lines.seek(part.start - 1)
+                _pass_line(lines, part.end)  # begins before this range
+            yield from _pulls(lines, lines.tell(), part.end)
+        finally:
+            lines.detach()  # who opened the file closes it
 
 
 # Which files there are

@@ -69,7 +69,8 @@ class Attendant:
         self._fingerprint: Any = None
         self._since_ms = worker.now_ms()
         self._told_ms: int | None = None
-        self._told_state: str | None = None
+        self._told: tuple[str, str | None] | None = None
+        """State and next probe as others know them."""
 
     def turn(self, watch: Watch, written: bool) -> Outcome:
         """Do what is due; `written` says that this process has put something into the queue.
@@ -204,11 +205,15 @@ class Attendant:
         self._figures.look(status, now)
         if status is None:
             remove_status(self._worker.settings.hold, self._lane)
-            self._told_ms = self._told_state = None
+            self._told_ms = self._told = None
             return
-        if state != self._told_state or not is_recent(self._told_ms, now, STATUS_MS):
+        is_due = not is_recent(self._told_ms, now, STATUS_MS)
+        told = (status.state, status.next_probe)
+        if is_due or told != self._told:
             write_status(self._worker.settings.hold, status)
-            self._told_ms, self._told_state = now, state
+            self._told = told
+        if is_due:  # so often, and not less, it is looked at who attends the lane
+            self._told_ms = now
 
     def _status(self, watch: Watch, entry: ConnectorEntry | None) -> LaneStatus:
         depth = Depth.of(self._queue.files)

@@ -1,7 +1,7 @@
 """Faults: the ways in which a partner can be told to fail, and when a fault applies."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,8 @@ class Fault(
     """The answer, from its status line on, leaves at one byte a second."""
     reject_ids: frozenset[str] = frozenset()
     """Only requests that hold one of these ids fail, with `status` or else 400."""
+    reject_next: bool = False
+    """The first event that arrives is the one that fails from then on."""
     times: int | None = None
     """The fault clears itself after so many requests have met it."""
 
@@ -44,13 +46,16 @@ class Fault(
     @property
     def reply(self) -> Reply | None:
         """What is answered in place of the site's own judgement, if anything."""
-        status = 400 if self.reject_ids and self.status is None else self.status
+        rejects = self.reject_ids or self.reject_next
+        status = 400 if rejects and self.status is None else self.status
         if status is None:
             return None
         headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
         return Reply(status, self.body, headers)
 
     def applies_to(self, event_ids: Iterable[str]) -> bool:
+        if self.reject_next:  # no event has come yet
+            return False
         return not self.reject_ids or not self.reject_ids.isdisjoint(event_ids)
 
 
@@ -90,9 +95,13 @@ class FaultSwitch:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def take(self, event_ids: Iterable[str]) -> Fault | None:
+    def take(self, event_ids: Sequence[str]) -> Fault | None:
         """The fault that a request with these events meets; counts towards its `times`."""
         fault = self.fault
+        if fault and fault.reject_next and event_ids:
+            chosen = frozenset(event_ids[:1])
+            fault = msgspec.structs.replace(fault, reject_next=False, reject_ids=chosen)
+            self.fault = fault
         if fault is None or not fault.applies_to(event_ids):
             return None
         if self._left is not None:

@@ -80,7 +80,9 @@ def test_a_request_is_remembered_whole(sandbox: PartnerSandbox) -> None:
     assert received.headers["braze-currents-version"] == "1"
     assert received.body_bytes == len(body_of("1", "2"))
     assert (received.status, received.event_ids, received.feed) == (200, ["1", "2"], None)
-    assert before <= received.at <= time.monotonic()
+    assert received.events == 2
+    assert received.ended_at is not None
+    assert before <= received.at <= received.ended_at <= time.monotonic()
 
 
 def test_counts_are_of_requests_events_refusals_and_bytes(sandbox: PartnerSandbox) -> None:
@@ -114,7 +116,8 @@ def test_ids_are_not_kept_where_that_is_turned_off() -> None:
     with PartnerSandbox(SITES, keep_ids=False) as sandbox:
         post(sandbox, "1")
         assert sandbox.counts("hook").accepted == 1
-        assert sandbox.requests("hook")[0].event_ids == []
+        [received] = sandbox.requests("hook")
+        assert (received.events, received.event_ids) == (1, [])
         with pytest.raises(ValueError, match="does not keep ids"):
             sandbox.accepted_ids("hook")
 
@@ -191,6 +194,13 @@ def test_only_requests_that_hold_a_poisoned_event_are_rejected(sandbox: PartnerS
     assert post(sandbox, "1", "bad", "2").status_code == 400
     assert post(sandbox, "1", "2").status_code == 200
     assert sandbox.accepted_ids("hook") == ["1", "2"]
+
+
+def test_the_next_event_is_the_one_that_is_rejected_from_then_on(sandbox: PartnerSandbox) -> None:
+    sandbox.set_fault("hook", Fault(reject_next=True))
+    answers = [post(sandbox, *ids).status_code for ids in ([], ["1", "2"], ["2"], ["3", "1"])]
+    assert answers == [200, 400, 200, 400]
+    assert sandbox.fault("hook") == Fault(reject_ids=frozenset({"1"}))
 
 
 def test_a_poisoned_event_may_be_answered_with_another_status(sandbox: PartnerSandbox) -> None:
@@ -355,19 +365,32 @@ def test_the_fault_of_an_unknown_site_cannot_be_set(sandbox: PartnerSandbox) -> 
     assert put_fault(sandbox, {"status": 503}, site="hok").status_code == 404
 
 
-def test_the_state_shows_counts_and_faults_and_no_credentials(sandbox: PartnerSandbox) -> None:
-    sandbox.set_fault("other", Fault(hang=True))
+def test_the_state_shows_counts_faults_requests_and_no_credentials(
+    sandbox: PartnerSandbox,
+) -> None:
+    sandbox.set_fault("other", Fault(status=500, body=b"no, 1/abc"))
     post(sandbox, "1")
     answer = requests.get(control_url(sandbox, "/state"), timeout=DEADLINE_SECONDS)
-    state = answer.json()
+    sites = answer.json()["sites"]
     size = len(body_of("1"))
-    assert state["hook"] == {
+    hook, [request] = sites["hook"], sites["hook"].pop("requests")
+    assert hook == {
         "kind": "postback",
         "counts": {"requests": 1, "accepted": 1, "refused": 0, "bytes": size},
         "fault": {},
     }
-    assert state["other"]["fault"] == {"hang": True}
+    assert (request["number"], request["events"], request["status"]) == (0, 1, 200)
+    assert (request["body_bytes"], request["feed"]) == (size, None)
+    assert sites["other"]["fault"] == {"status": 500, "body": "no, •••"}
     assert "1/abc" not in answer.text
+
+
+def test_the_state_tells_of_the_last_dozen_requests_newest_first(sandbox: PartnerSandbox) -> None:
+    for number in range(14):
+        post(sandbox, str(number))
+    answer = requests.get(control_url(sandbox, "/state"), timeout=DEADLINE_SECONDS)
+    told = [request["number"] for request in answer.json()["sites"]["hook"]["requests"]]
+    assert told == [*range(13, 1, -1)]
 
 
 # The server.

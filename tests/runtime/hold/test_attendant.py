@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from runtime.clock import rfc3339
 from runtime.hold.lane_statuses import read_status, write_status
 from runtime.hold.watch import Failure
 from sandbox.partners import Fault, PartnerSandbox
@@ -197,6 +198,26 @@ def test_a_status_says_all_that_is_known(start: Start, sandbox: PartnerSandbox) 
     )
     assert status.next_probe is not None
     assert status.next_probe > "2027-01-15T08:00:10Z"
+
+
+def test_the_next_probe_is_told_as_soon_as_it_is_known(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 50)
+    held.now += 10_000
+    held.turn()
+    before = read_status(held.worker.settings.hold, "hook")
+    held.now += 1_000
+    assert held.watch is not None
+    held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now)
+    held.turn()
+    after = read_status(held.worker.settings.hold, "hook")
+    assert before is not None
+    assert after is not None
+    assert after.probes_failed == before.probes_failed + 1
+    assert after.next_probe == rfc3339(held.watch.next_try_ms)
 
 
 def test_a_damaged_object_is_set_aside_and_does_not_stop_the_lane(start: Start) -> None:
