@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
 import msgspec
 from aiohttp import web
@@ -14,7 +16,7 @@ from aiohttp import web
 from sandbox.partners import wire
 from sandbox.partners.faults import Fault, FaultSwitch, fault_from_json, fault_to_json
 from sandbox.partners.journal import Counts, Journal
-from sandbox.partners.site import Arrival, Judgement, Received, Site
+from sandbox.partners.site import Arrival, Judgement, Received, Reply, Site
 
 HOST = "127.0.0.1"
 # Above every partner's limit, so that the sites decide what is too large.
@@ -36,33 +38,48 @@ class _Stand:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer a request, or fail as the fault says."""
-        arrival = await _read(request)
+        if broken := self.switch.take_at_head():
+            self.journal.open(_arrival(request, b""), [], None)
+            return await wire.break_off(request, broken)
+        arrival = _arrival(request, await request.read())
         event_ids = self.site.event_ids(arrival)
         feed = self.site.feed(arrival)
         number = self.journal.open(arrival, event_ids, feed)
-        fault = await self._meet_fault(event_ids)
+        fault = await self._meet_fault(request, event_ids)
         if fault and fault.reset:
-            wire.reset(_transport(request))
+            wire.reset(request)
             return web.Response()  # goes nowhere: the connection is gone
         judgement = self._judge(arrival, fault)
         self.journal.settle(number, judgement, feed)
-        if fault and fault.drip:
-            await wire.drip(_transport(request), judgement.reply)
-        return wire.send(judgement.reply)
+        return await self._reply(request, judgement.reply, fault)
 
-    async def _meet_fault(self, event_ids: list[str]) -> Fault | None:
+    async def _meet_fault(self, request: web.Request, event_ids: list[str]) -> Fault | None:
         """The fault to show, once its wait is over; what hung meets what has come since."""
         while fault := self.switch.take(event_ids):
+            wire.begin(request, fault.wire)
             await asyncio.sleep(fault.delay_seconds)
-            if not fault.hang:
+            if not fault.hang or fault.keeps:
                 break
             await self.switch.wait_until_set()
         return fault
 
     def _judge(self, arrival: Arrival, fault: Fault | None) -> Judgement:
-        if fault and fault.reply:
-            return Judgement(fault.reply, refused=fault.reply.status >= 400)
-        return self.site.judge(arrival)
+        if fault is None or fault.reply is None:
+            return self.site.judge(arrival)
+        if fault.keeps:
+            return replace(self.site.judge(arrival), reply=fault.reply)
+        return Judgement(fault.reply, refused=fault.reply.status >= 400)
+
+    async def _reply(
+        self, request: web.Request, reply: Reply, fault: Fault | None
+    ) -> web.StreamResponse:
+        if fault is None:
+            return wire.send(reply)
+        if fault.hang:  # what was kept was kept before
+            await self.switch.wait_until_set()
+        if fault.drip:
+            await wire.drip(request, reply)
+        return await wire.answer(request, reply, fault.wire)
 
     def state(self) -> dict[str, Any]:
         """For humans: without credentials."""
@@ -86,12 +103,18 @@ class PartnerSandbox:
         port: int = 0,
         keep_bodies: int = 100,
         keep_ids: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Port 0 takes a free one; `keep_ids=False` bounds the memory of very long runs."""
+        """Port 0 takes a free one; `keep_ids=False` bounds the memory of very long runs.
+
+        With `tls` it speaks https, with the certificate that is loaded there.
+        """
         self._stands = {
             name: _Stand(site, Journal(keep_bodies, keep_ids)) for name, site in sites.items()
         }
         self._port = port
+        self._tls = tls
+        self._connections: WeakSet[asyncio.Transport] = WeakSet()
         self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     def __enter__(self) -> "PartnerSandbox":
@@ -110,7 +133,7 @@ class PartnerSandbox:
         """The base address of a site; the partner's own path follows it."""
         if name not in self._stands:
             raise KeyError(f"no site {name}; there are {', '.join(self._stands)}")
-        return f"http://{HOST}:{self._port}/{name}"
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self._port}/{name}"
 
     def set_fault(self, name: str, fault: Fault | None) -> None:
         """Replace a site's fault, or clear it; in force when this returns."""
@@ -157,10 +180,12 @@ class PartnerSandbox:
         )
         stop = asyncio.Event()
         await runner.setup()
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=self._tls).start()
         self._started.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
         await runner.cleanup()
+        for connection in self._connections:  # of TLS: it waits for the client's consent to close
+            connection.abort()
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -170,6 +195,8 @@ class PartnerSandbox:
         return app
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.transport is not None:
+            self._connections.add(request.transport)
         return await self._stand_of(request).answer(request)
 
     async def _get_state(self, _: web.Request) -> web.Response:
@@ -191,20 +218,14 @@ class PartnerSandbox:
         return stand
 
 
-async def _read(request: web.Request) -> Arrival:
+def _arrival(request: web.Request, body: bytes) -> Arrival:
     return Arrival(
         method=request.method,
         path=request.match_info["path"],
         query=dict(request.query),
         headers={name.lower(): value for name, value in request.headers.items()},
-        body=await request.read(),
+        body=body,
     )
-
-
-def _transport(request: web.Request) -> asyncio.Transport:
-    if request.transport is None:
-        raise ConnectionResetError("the client has left")
-    return request.transport
 
 
 def _json(value: Any) -> web.Response:
