@@ -252,20 +252,22 @@ class _GuardedConnection:
         encrypted = isinstance(self, HTTPSConnection)
         failure: OSError | None = None
         host, cutoff = self.host.strip("[]"), self.guard.cutoff
-        for family, kind, proto, _, address in self.lookups.find(host, self.port, cutoff):
+        found = self.lookups.find(host, self.port, cutoff)
+        for tried, (family, kind, proto, _, address) in enumerate(found):
             self.policy.check(str(address[0]), encrypted)
+            seconds = cutoff.seconds_left / (len(found) - tried)  # one that hangs leaves time
             try:
-                return self._connect(socket.socket(family, kind, proto), address)
+                return self._connect(socket.socket(family, kind, proto), address, seconds)
             except OSError as error:
                 failure = error
         raise failure or OSError("the host name leads to no address")
 
-    def _connect(self, sock: socket.socket, address: Any) -> socket.socket:
+    def _connect(self, sock: socket.socket, address: Any, seconds: float) -> socket.socket:
         cutoff: _Cutoff = self.guard.cutoff
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            sock.settimeout(cutoff.seconds_left)
+            sock.settimeout(seconds)
             sock.connect(address)
             sock.settimeout(None)
             cutoff.attach(sock)  # not before: what is not connected yet cannot be shut

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +150,20 @@ def test_a_handshake_that_hangs_is_left_at_the_deadline(exchange: HttpExchange) 
     assert seconds < 1.5
 
 
-def test_a_connection_that_nobody_answers_is_left_at_the_deadline(exchange: HttpExchange) -> None:
+@contextmanager
+def full_port() -> Iterator[int]:
+    """A port on which somebody listens and accepts no connection."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as fill:
         for _ in range(4):  # the kernel keeps one or two, and drops what comes after
             waiting = fill.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        answer, seconds = timed(lambda: post(exchange, url, 0.5))
+        yield listener.getsockname()[1]
+
+
+def test_a_connection_that_nobody_answers_is_left_at_the_deadline(exchange: HttpExchange) -> None:
+    with full_port() as port:
+        answer, seconds = timed(lambda: post(exchange, f"http://127.0.0.1:{port}/", 0.5))
     assert answer.error == "timeout"
     assert seconds < 1.5
 
@@ -261,6 +267,19 @@ def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     answers.set()
     for thread in lookups():
         thread.join()
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_others(
+    exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a name has an IPv6 address, and no way leads there."""
+    with serving(says(ok())) as server, full_port() as deaf:
+        ports = [deaf, deaf, server.port]
+        found = [socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [one for [one] in found])
+        answer, seconds = timed(lambda: post(exchange, "http://partner.example.com/", 3))
+    assert answer.status == 200
+    assert seconds < 3
 
 
 def lookups() -> list[threading.Thread]:
