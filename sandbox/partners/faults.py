@@ -49,6 +49,8 @@ class Fault(
             raise ValueError(f"delay_seconds is 0 or more; found {self.delay_seconds}")
         if (self.body or self.retry_after or self.headers) and self.reply is None:
             raise ValueError("body, headers and retry_after need a status to go with")
+        if self.wire == "early_answer" and self.status is None:
+            raise ValueError("early_answer needs a status to go with")
         if self.keeps and self.reply is None and not self.hang:
             raise ValueError("keeps needs a status or a hang to go with")
 
@@ -115,12 +117,10 @@ class FaultSwitch:
             return None
         return self._meet(fault)
 
-    def take_at_head(self) -> AtHead | None:
-        """What happens to a request whose head has come; counts towards the fault's `times`."""
+    def take_at_head(self) -> Fault | None:
+        """The fault that a request meets when its head has come; counts towards its `times`."""
         fault = self.fault
-        if fault is None or not fault.at_head or self._meet(fault) is None:
-            return None
-        return fault.at_head
+        return self._meet(fault) if fault is not None and fault.at_head else None
 
     def _meet(self, fault: Fault) -> Fault | None:
         self._seen += 1

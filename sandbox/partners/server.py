@@ -39,8 +39,7 @@ class _Stand:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer a request, or fail as the fault says."""
         if broken := self.switch.take_at_head():
-            self.journal.open(_arrival(request, b""), [], None)
-            return await wire.break_off(request, broken)
+            return await self._break_off(request, broken)
         arrival = _arrival(request, await request.read())
         event_ids = self.site.event_ids(arrival)
         feed = self.site.feed(arrival)
@@ -52,6 +51,14 @@ class _Stand:
         judgement = self._judge(arrival, fault)
         self.journal.settle(number, judgement, feed)
         return await self._reply(request, judgement.reply, fault)
+
+    async def _break_off(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        """Fail before the body has come."""
+        number = self.journal.open(_arrival(request, b""), [], None)
+        if fault.reply is None:
+            return await wire.break_off(request, fault.wire)
+        self.journal.settle(number, Judgement(fault.reply, refused=True), None)
+        return await wire.answer(request, fault.reply, fault.wire)
 
     async def _meet_fault(self, request: web.Request, event_ids: list[str]) -> Fault | None:
         """The fault to show, once its wait is over; what hung meets what has come since."""

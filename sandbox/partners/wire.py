@@ -19,6 +19,7 @@ AtHead = Literal[
     "reset_at_head",  # reset when the head of a request has come; its body is not read
     "reset_in_body",  # reset when a part of the body has been read
     "slow_body",  # the body is read at a byte a second
+    "early_answer",  # answered when its head has come; its body is not read
 ]
 """What happens to a request before it is whole, so that nothing of it is kept."""
 
@@ -44,7 +45,7 @@ _INTERIM = (
 _SURPLUS = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-async def break_off(request: web.Request, wire: AtHead) -> web.StreamResponse:
+async def break_off(request: web.Request, wire: Wire | None) -> web.StreamResponse:
     """Fail before the request is whole; what is returned goes nowhere."""
     if wire == "slow_body":
         while await request.content.read(1):
@@ -102,6 +103,10 @@ async def _reset_in_answer(request: web.Request, reply: Reply) -> web.StreamResp
     return web.Response()
 
 
+async def _early_answer(request: web.Request, reply: Reply) -> web.StreamResponse:
+    return _say(request, _raw(reply))
+
+
 async def _cut_short(request: web.Request, reply: Reply) -> web.StreamResponse:
     return _say(request, _raw(reply, {"Content-Length": str(len(reply.body) + 100)}))
 
@@ -144,6 +149,7 @@ async def _close(request: web.Request, reply: Reply) -> web.StreamResponse:
 
 
 _WAYS: Mapping[str, Callable[[web.Request, Reply], Awaitable[web.StreamResponse]]] = {
+    "early_answer": _early_answer,
     "reset_in_answer": _reset_in_answer,
     "cut_short": _cut_short,
     "no_length": _no_length,

@@ -43,9 +43,12 @@ def main() -> int:
 def _over_files(console: Console) -> Sequence[Trial]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        trials = run_bounded(CASES, Path(folder))
-    console.print(f"over files: {summary(trials)}; {time.monotonic() - began:.0f} s")
-    return trials
+        run = run_bounded(CASES, Path(folder))
+    console.print(
+        f"over files: {summary(run.trials)}; {time.monotonic() - began:.0f} s, "
+        f"{run.peak_megabytes:.0f} MB at the most"
+    )
+    return run.trials
 
 
 def _streamed(console: Console) -> Iterator[Trial]:
@@ -55,8 +58,9 @@ def _streamed(console: Console) -> Iterator[Trial]:
             run = run_streamed(cases, Path(folder), settle=True)
         calm, disturbed = map(statistics.median, (run.calm, run.disturbed))
         console.print(
-            f"streamed: {summary(run.trials)}; {time.monotonic() - began:.0f} s; at partners that "
-            f"work after {calm:.2f} s while all do, {disturbed:.2f} s while the others fail"
+            f"streamed: {summary(run.trials)}; {time.monotonic() - began:.0f} s, "
+            f"{run.peak_megabytes:.0f} MB at the most; at partners that work after {calm:.2f} s "
+            f"while all do, {disturbed:.2f} s while the others fail"
         )
         yield from run.trials
 

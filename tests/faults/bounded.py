@@ -1,31 +1,43 @@
 """The matrix over files: one run while all faults last, and one after they are lifted."""
 
+import os
+import subprocess
+import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.cases import Case
 from tests.faults.judging import Trial
 from tests.faults.partners import Cell
 from tests.faults.stage import Stage
-from tests.pipeline.running import run_files
+from tests.pipeline.running import command
 
 EXIT_HELD = 3
+PATIENCE_SECONDS = 240
 
 
-def run_bounded(cases: Sequence[Case], folder: Path) -> list[Trial]:
+@dataclass(frozen=True)
+class Bounded:
+    """What the two runs have shown."""
+
+    trials: Sequence[Trial]
+    peak_megabytes: float
+    """The most memory that the run with the faults had."""
+
+
+def run_bounded(cases: Sequence[Case], folder: Path) -> Bounded:
     """Run every case at every kind, all together."""
     with Stage(cases, folder) as stage:
         stage.fail()
         (folder / "events.ndjson").write_bytes(b"\n".join(_interleaved(stage.cells)))
-        ended = run_files(folder, folder / "events.ndjson", environment=stage.environment)
-        assert ended.returncode == EXIT_HELD, ended.stderr
+        peak = _run(stage, EXIT_HELD, "--input", str(folder / "events.ndjson"))
         before, first = stage.find(), stage.books()
         stage.mend()
-        ended = run_files(folder, environment=stage.environment)
-        assert ended.returncode == 0, ended.stderr
+        _run(stage, 0)
         after, second = stage.find(), stage.books()
         assert stage.trapped == 0
-        return [
+        trials = [
             Trial(
                 cell=cell,
                 ids=cell.ids,
@@ -38,6 +50,7 @@ def run_bounded(cases: Sequence[Case], folder: Path) -> list[Trial]:
             )
             for cell in stage.cells
         ]
+        return Bounded(trials, peak)
 
 
 def _interleaved(cells: Sequence[Cell]) -> Iterator[bytes]:
@@ -45,3 +58,21 @@ def _interleaved(cells: Sequence[Cell]) -> Iterator[bytes]:
     behind = sorted(cells, key=lambda cell: cell.case.fault is None)
     for together in zip(*(cell.events for cell in behind), strict=True):
         yield from together
+
+
+def _run(stage: Stage, code: int, *arguments: str) -> float:
+    """Run it to its end, with this exit code; returns its peak memory in megabytes."""
+    with (stage.folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command(stage.folder, *arguments),
+            env={**os.environ, **stage.environment},
+            stdout=log,
+            stderr=log,
+        )
+        too_long = threading.Timer(PATIENCE_SECONDS, process.kill)
+        too_long.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        too_long.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == code, (stage.folder / "log").read_text()
+    return usage.ru_maxrss * 1_024 / 1_000_000

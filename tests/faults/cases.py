@@ -96,12 +96,14 @@ def _holds(
     )
 
 
-def _rejects(status: int) -> Case:
+def _rejects(
+    status: int, name: str = "", does: str = "answers that to everything", *, early: bool = False
+) -> Case:
     """It accepts nothing: that may be the lane's fault, so that a stream buries 100 at the most."""
     return Case(
-        name=str(status),
-        does="answers that to everything",
-        fault=Fault(status=status),
+        name=name or str(status),
+        does=does,
+        fault=Fault(status=status, wire="early_answer" if early else None),
         fate="held",
         fate_streamed="buried",
         reason="too_large" if status == 413 else "rejected",
@@ -202,6 +204,9 @@ def _statuses() -> Iterator[Case]:
         yield _answers(status, does="answers that: the key or the address is refused")
     for status in (400, 405, 409, 410, 413, 414, 415, 422, 431, 451):
         yield _rejects(status)
+    yield _rejects(
+        413, "413 early", "answers that before it has read the body, and closes", early=True
+    )
     for status in (400, 413, 422):
         yield _refuses_one(status)
     for status in (408, 425, 429, 500, 501, 502, 503, 504, 507, 520, 599, 999):
@@ -253,6 +258,8 @@ def _broken_exchanges() -> Iterator[Case]:
         ("no HTTP", "keeps the events and greets like a mail server", Fault(wire="no_http")),
     ):
         yield _breaks(name, does, fault, keeps=True)
+    early = Fault(status=503, wire="early_answer")
+    yield _holds("503 early", "answers 503 before it has read the body", early, "status_503")
     two = Fault(status=503, wire="surplus")
     yield _holds("two answers", "answers 503, and then a 200 unasked", two, "status_503")
     long = Fault(status=500, wire="long_answer")

@@ -1,7 +1,6 @@
 """The matrix while events stream: a run on DirectRunner in which all partners work, fail and work again."""
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.cloud import pubsub_v1
 
 from sandbox.pubsub import EmbeddedPubSub
@@ -47,6 +47,8 @@ class Streamed:
     calm: Waits
     disturbed: Waits
     """While the other partners failed."""
+    peak_megabytes: float
+    """The most memory that the run had."""
 
     @property
     def delay(self) -> float:
@@ -76,6 +78,7 @@ def run_streamed(cases: Sequence[Case], folder: Path, *, settle: bool) -> Stream
             stage.mend(_changes(stage.cells))
             run.wait_until_all_has_come(FAILING)
             _until("all is acknowledged", lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+            peak = _peak_megabytes(process.pid)
             assert interrupt(process) == 0
         after, books = stage.find(), stage.books()
         assert stage.trapped == 0
@@ -92,7 +95,7 @@ def run_streamed(cases: Sequence[Case], folder: Path, *, settle: bool) -> Stream
             )
             for cell in stage.cells
         ]
-        return Streamed(trials, run.waits(calm), run.waits(disturbed))
+        return Streamed(trials, run.waits(calm), run.waits(disturbed), peak)
 
 
 class _Run:
@@ -175,20 +178,21 @@ def _changes(cells: Sequence[Cell]) -> Mapping[str, Mapping[str, Any]]:
 @contextmanager
 def _pubsub() -> Iterator[tuple[EmbeddedPubSub, pubsub_v1.PublisherClient]]:
     """Pub/Sub for this process and those that it starts."""
-    name = "PUBSUB_EMULATOR_HOST"
-    before = os.environ.get(name)
-    with EmbeddedPubSub() as server:
-        os.environ[name] = server.address
+    with EmbeddedPubSub() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PUBSUB_EMULATOR_HOST", server.address)
         publisher = make_subscription()
         try:
             yield server, publisher
         finally:
             publisher.stop()
             publisher.transport.close()
-            if before is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = before
+
+
+def _peak_megabytes(process_id: int) -> float:
+    """Of a process that runs (`VmHWM`, in kB of 1,024 bytes)."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1_024 / 1_000_000
 
 
 def _until(what: str, condition: Callable[[], bool]) -> None:

@@ -23,6 +23,7 @@ STREAMED = (
     "60",
     "refused",
     "TLS expired",
+    "gigabyte",
     "cut short",
     "two answers",
     "hangs, kept",
@@ -30,6 +31,9 @@ STREAMED = (
     "503 or 200",
 )
 """What the short form streams; `python -m tests.faults` streams all."""
+
+MOST_MEGABYTES = 500
+"""Of a run in which ten partners answer with a gigabyte."""
 
 MOST_DELAY_SECONDS = 10.0
 """What 65 lanes that begin to fail together may cost an event on its way to a partner that works, by
@@ -42,9 +46,10 @@ def problems(trials: Sequence[Trial]) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_every_fault_at_every_kind_over_files(tmp_path: Path) -> None:
-    trials = run_bounded(CASES, tmp_path)
-    assert len(trials) == len(CASES) * len(KINDS)
-    assert problems(trials) == {}
+    run = run_bounded(CASES, tmp_path)
+    assert len(run.trials) == len(CASES) * len(KINDS)
+    assert problems(run.trials) == {}
+    assert run.peak_megabytes < MOST_MEGABYTES
 
 
 @pytest.mark.slow
@@ -52,6 +57,7 @@ def test_faults_of_each_sort_at_every_kind_while_events_stream(tmp_path: Path) -
     run = run_streamed([case for case in CASES if case.name in STREAMED], tmp_path, settle=False)
     assert len(run.trials) == len(STREAMED) * len(KINDS)
     assert problems(run.trials) == {}
+    assert run.peak_megabytes < MOST_MEGABYTES
     assert run.delay < MOST_DELAY_SECONDS
 
 

@@ -365,6 +365,13 @@ def test_a_connection_can_be_reset_before_the_request_is_whole(
     assert post(sandbox, "1").status_code == 200
 
 
+def test_a_request_can_be_answered_before_its_body_is_read(sandbox: PartnerSandbox) -> None:
+    came = answer_of(sandbox, Fault(wire="early_answer", status=413, body=b"no"), b"no")
+    assert came.startswith(b"HTTP/1.1 413 ")
+    [received] = sandbox.requests("hook")
+    assert (received.event_ids, received.status) == ([], 413)
+
+
 def test_of_a_body_that_is_read_slowly_nothing_is_kept(sandbox: PartnerSandbox) -> None:
     sandbox.set_fault("hook", Fault(wire="slow_body"))
     with raw_request(sandbox, "1") as connection:
@@ -448,6 +455,7 @@ def test_https_is_spoken_with_a_certificate() -> None:
         {"keeps": True},
         {"headers": {"Location": "/"}},
         {"wire": "cut"},
+        {"wire": "early_answer"},
         {"delay_seconds": -1},
         {"retry_after": "2"},
         {"body": "x"},
