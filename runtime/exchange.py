@@ -33,8 +33,12 @@ MAX_LOOKUPS = 256
 """So many host names are looked up at the same time; one that hangs cannot be ended."""
 
 MAX_CONNECTION_SECONDS = 3_600
-"""After that, and after a 5xx, a new one is made, for which the name is looked up again: partners move
-("Resolve DNS at least daily; refresh the address on 5xx": Segment, "HTTP API source")."""
+"""After that, and after an answer that is no success, a new one is made.
+
+Its name is looked up again: partners move ("Resolve DNS at least daily; refresh the address on 5xx":
+Segment, "HTTP API source"). And who sends an answer too many after an error must not have it taken for
+the next request's: a 200 would lose that request's events.
+"""
 
 _USER_AGENT = "currents-pipeline"
 
@@ -91,10 +95,10 @@ class HttpExchange:
             preload_content=False,
             decode_content=False,
         )
-        connection = response.connection
+        connection, succeeded = response.connection, 200 <= response.status < 300
+        if not succeeded and isinstance(connection, _GuardedConnection):
+            connection.is_stale = True  # before it is given back, for another may take it then
         body = _read(response)
-        if response.status >= 500 and isinstance(connection, _GuardedConnection):
-            connection.is_stale = True  # the next request looks the name up again
         if not response.closed:  # a new connection is cheaper than the rest of a long answer
             response.close()
         return Answer(response.status, dict(response.headers.items()), body)
