@@ -21,6 +21,8 @@ from tests.faults.printing import markdown, print_problems, summary, table
 from tests.faults.readme import write_matrix
 from tests.faults.streamed import run_streamed
 
+WIDTH = 200
+"""Of what is printed where there is no terminal."""
 CASES_A_STREAM = 22
 """So many are streamed together: DirectRunner has one thread for all lanes."""
 
@@ -30,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--readme", action="store_true", help="write the matrix into the README")
     wanted = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     trials = [*_over_files(console), *_streamed(console)]
     console.print(table(CASES, trials))
     console.print(summary(trials))

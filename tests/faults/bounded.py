@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults.cases import Case
 from tests.faults.judging import Trial
-from tests.faults.partners import Cell
+from tests.faults.partners import REQUESTS_AT_ONCE, Cell
 from tests.faults.stage import Stage
 from tests.pipeline.running import command
 
@@ -47,6 +47,7 @@ def run_bounded(cases: Sequence[Case], folder: Path) -> Bounded:
                 after=after[cell.name],
                 books=(first[cell.name], second[cell.name]),
                 most_copies=cell.case.most_copies,
+                most_refused=REQUESTS_AT_ONCE if cell.case.stops_at_once else None,
             )
             for cell in stage.cells
         ]

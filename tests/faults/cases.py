@@ -60,6 +60,8 @@ class Case:
     """Whether it refuses a single event, and not all of them."""
     asks_to_wait: bool = False
     """Whether the lane waits for longer than the fault lasts, if nobody changes its settings."""
+    stops_at_once: bool = False
+    """Whether one such answer is enough to send no more."""
 
     @property
     def most_copies(self) -> int:
@@ -81,6 +83,7 @@ def _holds(
     keeps: bool = False,
     timeout: str = PATIENT,
     asks_to_wait: bool = False,
+    stops_at_once: bool = False,
 ) -> Case:
     """Nothing proves a delivery, and everything is held."""
     return Case(
@@ -93,6 +96,7 @@ def _holds(
         keeps=keeps,
         timeout=timeout,
         asks_to_wait=asks_to_wait,
+        stops_at_once=stops_at_once,
     )
 
 
@@ -123,6 +127,7 @@ def _refuses_one(status: int) -> Case:
 
 
 def _answers(status: int, name: str = "", does: str = "answers that", **headers: str) -> Case:
+    """It answers with a status that says nothing of the events."""
     fault = Fault(status=status, headers=headers)
     return _holds(name or str(status), does, fault, f"status_{status}")
 
@@ -130,7 +135,7 @@ def _answers(status: int, name: str = "", does: str = "answers that", **headers:
 def _asks(name: str, retry_after: str, does: str, *, honoured: bool) -> Case:
     """It answers with a Retry-After, which is honoured where it is a time to come."""
     fault = Fault(status=429, retry_after=retry_after)
-    return _holds(name, does, fault, "status_429", asks_to_wait=honoured)
+    return _holds(name, does, fault, "status_429", asks_to_wait=honoured, stops_at_once=honoured)
 
 
 def _breaks(name: str, does: str, fault: Fault, *, keeps: bool = False) -> Case:
@@ -201,7 +206,9 @@ def _statuses() -> Iterator[Case]:
     )
     yield _answers(308, "308 loop", "redirects to itself", Location="{itself}")
     for status in (401, 403, 404, 407):
-        yield _answers(status, does="answers that: the key or the address is refused")
+        does = "answers that: the key or the address is refused"
+        fault = Fault(status=status)
+        yield _holds(str(status), does, fault, f"status_{status}", stops_at_once=True)
     for status in (400, 405, 409, 410, 413, 414, 415, 422, 431, 451):
         yield _rejects(status)
     yield _rejects(

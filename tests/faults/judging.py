@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.cases import Fate
+from tests.faults.cases import NEVER_FAILS, Fate
 from tests.faults.partners import Cell
 
 Book = Mapping[str, Any]
@@ -27,6 +27,8 @@ class Found:
     """Among the dead letters, by reason."""
     requests: int
     """That its stand-in has seen."""
+    refused: int = 0
+    """Of them, those that it has answered with an error."""
 
     @property
     def held_ids(self) -> list[str]:
@@ -55,6 +57,8 @@ class Trial:
     """Of the runs, the last of which ended when all was over."""
     most_copies: int | None
     """Of an event in the end; None where only the tries bound them, which go on."""
+    most_refused: int | None = None
+    """Requests before the fault was lifted, where one answer is enough to send no more."""
 
     @property
     def copies(self) -> Counter[str]:
@@ -90,6 +94,7 @@ class Trial:
         ]
 
     def _problems_of_events(self) -> Iterator[str]:
+        """In the end."""
         if self.lost:
             yield f"{len(self.lost)} events are lost"
         if self.strays:
@@ -110,6 +115,8 @@ class Trial:
             yield f"held are {_counted(self.before.held)}, of {len(self.ids)} events"
         if self.fate == "held" and self._accepted and not case.keeps:
             yield f"{len(self._accepted)} events are delivered"
+        if self.most_refused is not None and self.before.refused > self.most_refused:
+            yield f"{self.before.refused} requests were refused, at most {self.most_refused} need be"
         nowhere = set(self.ids) - self._held - self._dead - self._accepted
         if self.is_settled and nowhere:
             yield f"{len(nowhere)} events are nowhere while the fault lasts"
@@ -153,6 +160,10 @@ class Trial:
         if dead != _counted(self.after.dead):
             yield f"{dict(dead)} are said to be buried, {_counted(self.after.dead)} are"
         attempts = sum(book["attempts"] for book in self.books)
+        if self.cell.case.name == NEVER_FAILS and attempts != sum(
+            b["requests"] for b in self.books
+        ):
+            yield f"{attempts} attempts at a partner that works"
         if self.after.requests > attempts:
             yield f"the partner saw {self.after.requests} requests, {attempts} were counted"
 

@@ -22,6 +22,7 @@ from tests.pipeline.running import ids_of
 KINDS = ("postback", "rudderstack", "treasure_data", "segment", "mparticle")
 EVENTS = 30
 EVENTS_A_REQUEST = 5
+REQUESTS_AT_ONCE = 2
 _EVENT_TYPE = "users.messages.email.Open"
 """Each partner has a name for it; at mParticle it goes to the feed `unbound`."""
 _PATHS = {
@@ -89,7 +90,7 @@ class Cell:
             "kind": self.kind,
             "app_group_ids": [self.name],
             "max_events": EVENTS_A_REQUEST,
-            "concurrency": 2,
+            "concurrency": REQUESTS_AT_ONCE,
             "batch_window": "200 ms",
             **self._secrets(folder),
         }

@@ -108,6 +108,10 @@ class Door:
         """How many requests a stand-in has seen."""
         return sum(sandbox.counts(name).requests for sandbox in self._sandboxes)
 
+    def refused(self, name: str) -> int:
+        """How many requests a stand-in has answered with an error."""
+        return sum(sandbox.counts(name).refused for sandbox in self._sandboxes)
+
     def _serve(self, tls: ssl.SSLContext | None) -> None:
         sandbox = PartnerSandbox(self._sites, port=self._port, tls=tls)
         self._sandboxes.append(self._open.enter_context(sandbox))

@@ -88,6 +88,7 @@ class Stage:
                 held=held[cell.name],
                 dead=dead[cell.name],
                 requests=self.door(cell).requests(cell.name),
+                refused=self.door(cell).refused(cell.name),
             )
             for cell in self.cells
         }

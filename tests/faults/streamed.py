@@ -15,7 +15,7 @@ from google.cloud import pubsub_v1
 from sandbox.pubsub import EmbeddedPubSub
 from tests.faults.cases import Case
 from tests.faults.judging import Trial
-from tests.faults.partners import EVENTS, Cell
+from tests.faults.partners import EVENTS, REQUESTS_AT_ONCE, Cell
 from tests.faults.stage import Stage
 from tests.pipeline.running import (
     SUBSCRIPTION,
@@ -92,6 +92,8 @@ def run_streamed(cases: Sequence[Case], folder: Path, *, settle: bool) -> Stream
                 after=after[cell.name],
                 books=(books[cell.name],),
                 most_copies=None if cell.case.keeps else 1,
+                # What had left already, and a second try of it, are all that may still come.
+                most_refused=2 * REQUESTS_AT_ONCE if cell.case.asks_to_wait else None,
             )
             for cell in stage.cells
         ]

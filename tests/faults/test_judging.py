@@ -52,6 +52,7 @@ def test_a_cell_in_which_all_is_right_has_no_problems() -> None:
         ({"books": [{**BOOKS[0], "held": 29}, BOOKS[1]]}, "do not balance"),
         ({"books": [{**BOOKS[0], "offered": 31, "held": 31}, BOOKS[1]]}, "31 events were offered"),
         ({"books": [BOOKS[0], {**BOOKS[1], "adopted": 29, "delivered": 29}]}, "29 to be adopted"),
+        ({"most_refused": 2, "before": replace(HELD, refused=3)}, "3 requests were refused"),
         ({"fate": "delivered"}, "held are"),
         ({"fate": "buried"}, "buried are"),
     ],
