@@ -129,7 +129,7 @@ class Stage:
         while True:
             by_reason: dict[str, list[str]] = defaultdict(list)
             try:
-                for path in sorted((self.folder / "held" / "queue" / cell.lane).glob("*")):
+                for path in sorted((self.folder / "held" / "queue" / cell.lane).glob("[0-9]*")):
                     _read_held(path, by_reason)
             except FileNotFoundError:  # it was rewritten meanwhile
                 continue

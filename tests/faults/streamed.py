@@ -63,7 +63,7 @@ def run_streamed(cases: Sequence[Case], folder: Path, *, settle: bool) -> Stream
     a minute.
     """
     with Stage(cases, folder) as stage, _pubsub() as (pubsub, publisher):
-        run = _Run(stage, publisher)
+        run = _Run(stage, pubsub, publisher)
         with streaming(folder, *PACE, environment=stage.environment) as process:
             run.publish(FIRST)
             run.wait_until_all_has_come(FIRST)
@@ -73,11 +73,11 @@ def run_streamed(cases: Sequence[Case], folder: Path, *, settle: bool) -> Stream
             disturbed = run.publish(FAILING)
             run.wait_until_each_lane_shows_its_fault()
             if settle:
-                _until("all is on disk", lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+                run.wait_until_all_is_acknowledged()
             before = stage.find()
             stage.mend(_changes(stage.cells))
             run.wait_until_all_has_come(FAILING)
-            _until("all is acknowledged", lambda: pubsub.outstanding(SUBSCRIPTION) == 0)
+            run.wait_until_all_is_acknowledged()
             peak = _peak_megabytes(process.pid)
             assert interrupt(process) == 0
         after, books = stage.find(), stage.books()
@@ -103,8 +103,11 @@ def run_streamed(cases: Sequence[Case], folder: Path, *, settle: bool) -> Stream
 class _Run:
     """What is published, and what has become of it."""
 
-    def __init__(self, stage: Stage, publisher: pubsub_v1.PublisherClient) -> None:
+    def __init__(
+        self, stage: Stage, pubsub: EmbeddedPubSub, publisher: pubsub_v1.PublisherClient
+    ) -> None:
         self._stage = stage
+        self._pubsub = pubsub
         self._publisher = publisher
 
     def publish(self, part: slice) -> Mapping[str, float]:
@@ -119,11 +122,15 @@ class _Run:
 
     def wait_until_all_has_come(self, part: slice) -> None:
         """Every event is at its partner, or buried where that is its fate."""
-        _until("all has come", lambda: not self._missing(part))
+        _until_none(lambda: self._missing(part), "events have not come")
 
     def wait_until_each_lane_shows_its_fault(self) -> None:
         """In the status of the hold, where everything is held, or among the dead letters."""
-        _until("each lane shows its fault", lambda: not self._unshown())
+        _until_none(self._unshown, "the fault does not show")
+
+    def wait_until_all_is_acknowledged(self) -> None:
+        """Every event is delivered, held on disk or buried."""
+        assert eventually(lambda: self._pubsub.outstanding(SUBSCRIPTION) == 0, PATIENCE_SECONDS)
 
     def waits(self, published: Mapping[str, float]) -> Waits:
         """How long those events took that were published then."""
@@ -197,5 +204,6 @@ def _peak_megabytes(process_id: int) -> float:
     return int(line.split()[1]) * 1_024 / 1_000_000
 
 
-def _until(what: str, condition: Callable[[], bool]) -> None:
-    assert eventually(condition, PATIENCE_SECONDS), f"not in time: {what}"
+def _until_none(left: Callable[[], list[str]], what: str) -> None:
+    """Wait until nothing is left."""
+    assert eventually(lambda: not left(), PATIENCE_SECONDS), f"{what}: {', '.join(left())}"
