@@ -2,6 +2,7 @@
 # Installs into .venv, then runs every check: format, lint, types, import rules, tests.
 #   ./run_tests.sh             all of it
 #   ./run_tests.sh tests/sinks only these tests, with pytest's own arguments
+#   ./run_tests.sh --faults    only the matrix of faults, all of it: it takes minutes
 #   ./run_tests.sh --flink     only the whole pipeline on a Flink cluster, which it starts: it takes
 #                              minutes, Java 17 and Maven (deploy/flink/README.md)
 #   ./run_tests.sh --fuzz      only hostile inputs, millions of them, counted: some 20 minutes; with the
@@ -22,6 +23,9 @@ if [ "${1:-}" = --fuzz ]; then
 fi
 if [ "${1:-}" = --crashes ]; then
   CURRENTS_CRASHES=1 exec .venv/bin/python -m pytest tests/crashes "${@:2}"
+fi
+if [ "${1:-}" = --faults ]; then
+  exec .venv/bin/python -m tests.faults "${@:2}"
 fi
 if [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest "$@"

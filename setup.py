@@ -53,6 +53,7 @@ setup(
             "ruff>=0.14",
             "s3fs>=2024.6",
             "setuptools>=68",
+            "trustme>=1.2",
             "types-PyYAML",
             "types-protobuf",
             "types-requests",

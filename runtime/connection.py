@@ -16,7 +16,7 @@ from typing import Any
 
 from runtime.address import AddressPolicy
 from runtime.answer_parser import AnswerParser
-from runtime.cutoff import Cutoff, ExchangeFailed
+from runtime.cutoff import Cutoff, DeadlinePassed, ExchangeFailed
 from runtime.lookups import Lookups
 from runtime.request_head import Origin
 
@@ -136,12 +136,13 @@ class Dialer:
             ExchangeFailed: the name is none.
             OSError: the name was not found, no address takes a connection, or TLS does not begin.
         """
-        failure: OSError | None = None
-        for *kind, _, address in self._lookups.find(origin.host, origin.port, cutoff):
+        failure: OSError | DeadlinePassed | None = None
+        found = self._lookups.find(origin.host, origin.port, cutoff)
+        for tried, (*kind, _, address) in enumerate(found):
             self._policy.check(str(address[0]), origin.is_encrypted)
-            try:
-                sock = _connect(kind, address, cutoff)
-            except OSError as error:
+            try:  # one that hangs leaves time for those after it
+                sock = _connect(kind, address, cutoff.part(len(found) - tried))
+            except (OSError, DeadlinePassed) as error:
                 failure = error
                 continue
             return Connection(self._encrypt(sock, origin, cutoff) if origin.is_encrypted else sock)

@@ -15,8 +15,12 @@ MAX_ANSWER_BYTES = 65_536
 """What is read of an answer; partners say what they have to say in far less."""
 
 MAX_CONNECTION_SECONDS = 3_600
-"""After that, and after a 5xx, a new one is made, for which the name is looked up again: partners move
-("Resolve DNS at least daily; refresh the address on 5xx": Segment, "HTTP API source")."""
+"""After that, and after an answer that is no success, a new one is made.
+
+Its name is looked up again: partners move ("Resolve DNS at least daily; refresh the address on 5xx":
+Segment, "HTTP API source"). And who sends an answer too many after an error must not have it taken for
+the next request's: a 200 would lose that request's events.
+"""
 
 _MAX_ORIGINS = 1_024
 """So many have connections that are kept; those of the one that was used least recently are closed."""
@@ -56,7 +60,7 @@ class HttpExchange:
         is_reusable = False
         try:
             connection.exchange(head.of(request.body), request.body, parser, cutoff)
-            is_reusable = not parser.is_last and parser.status < 500
+            is_reusable = not parser.is_last and 200 <= parser.status < 300
         finally:
             if is_reusable:
                 self._kept.keep(head.origin, connection)

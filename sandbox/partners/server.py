@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -39,13 +41,19 @@ class PartnerSandbox:
         port: int = 0,
         keep_bodies: int = 100,
         keep_ids: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Port 0 takes a free one; `keep_ids=False` bounds the memory of very long runs."""
+        """Port 0 takes a free one; `keep_ids=False` bounds the memory of very long runs.
+
+        With `tls` it speaks https, with the certificate that is loaded there.
+        """
         self._stands = {
             name: Stand(site, Journal(keep_bodies, keep_ids)) for name, site in sites.items()
         }
         self._port = port
         self._control = Control(self._stands)
+        self._tls = tls
+        self._connections: WeakSet[asyncio.Transport] = WeakSet()
         self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     def __enter__(self) -> "PartnerSandbox":
@@ -68,7 +76,7 @@ class PartnerSandbox:
         """The base address of a site; the partner's own path follows it."""
         if name not in self._stands:
             raise KeyError(f"no site {name}; there are {', '.join(self._stands)}")
-        return f"http://{HOST}:{self._port}/{name}"
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self._port}/{name}"
 
     @property
     def page_url(self) -> str:
@@ -129,10 +137,12 @@ class PartnerSandbox:
         )
         stop = asyncio.Event()
         await runner.setup()
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=self._tls).start()
         self._started.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
         await runner.cleanup()
+        for connection in self._connections:  # of TLS: it waits for the client's consent to close
+            connection.abort()
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -145,4 +155,6 @@ class PartnerSandbox:
         raise web.HTTPFound(f"{PREFIX}/")
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.transport is not None:
+            self._connections.add(request.transport)
         return await stand_of(self._stands, request).answer(request)

@@ -49,6 +49,23 @@ def test_a_partner_that_is_back_at_hour_47_loses_nothing(
     assert held.letters() == []
 
 
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(hang=True)])
+def test_a_probe_is_one_request_though_little_was_held_at_a_time(
+    fault: Fault, start: Start, sandbox: PartnerSandbox
+) -> None:
+    """A partner that hangs would keep its attendant busy for the deadlines of all of them."""
+    held = start()
+    sandbox.set_fault("hook", fault)
+    held.hold(0, 40, in_batches_of=1)
+    for number in range(1, 4):
+        held.now += HOUR
+        held.turn()
+        assert held.requests == number
+    sandbox.set_fault("hook", None)
+    held.live(HOUR, MINUTE)
+    assert held.counts == (40, 0, {})
+
+
 def test_what_is_released_goes_oldest_first_and_in_growing_portions(
     start: Start, sandbox: PartnerSandbox
 ) -> None:

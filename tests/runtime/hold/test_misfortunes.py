@@ -146,17 +146,18 @@ def test_a_poison_at_the_head_does_not_keep_a_lane_shut(
 
 
 @pytest.mark.parametrize("size", [500, 7])
+@pytest.mark.parametrize(("status", "reason"), [(422, "rejected"), (413, "too_large")])
 def test_a_partner_that_rejects_everything_is_asked_some_hundreds_of_times_and_then_probed(
-    size: int, start: Start, sandbox: PartnerSandbox
+    status: int, reason: str, size: int, start: Start, sandbox: PartnerSandbox
 ) -> None:
     held = start()
-    sandbox.set_fault("hook", Fault(status=422))
+    sandbox.set_fault("hook", Fault(status=status))
     for first in range(0, 3_000, size):
-        held.hold(first, min(first + size, 3_000), REJECTED)
+        held.hold(first, min(first + size, 3_000), Failure(reason, "events", status))
     held.live(MINUTE)
     assert held.watch is not None
     assert (held.watch.state, held.watch.reason) == ("suspended", "rejects_everything")
-    assert held.counts == (0, 2_900, {"rejected": 100})
+    assert held.counts == (0, 2_900, {reason: 100})
     assert held.requests < 300
     before = held.requests
     held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now)
@@ -164,7 +165,7 @@ def test_a_partner_that_rejects_everything_is_asked_some_hundreds_of_times_and_t
     assert held.requests - before <= 17
     sandbox.set_fault("hook", None)
     held.live(HOUR, MINUTE)
-    assert held.counts == (2_900, 0, {"rejected": 100})
+    assert held.counts == (2_900, 0, {reason: 100})
 
 
 @pytest.mark.parametrize("state", ["holding", "suspended"])
