@@ -333,6 +333,7 @@ def test_what_is_there_though_writing_it_failed_is_adopted(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = start()
+    (held.folder / "held" / "queue" / "hook").mkdir(parents=True)
     fsync = os.fsync
 
     def refuse_folders(handle: int) -> None:
