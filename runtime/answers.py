@@ -5,6 +5,7 @@ import functools
 import html
 import json
 import re
+import string
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from datetime import timezone
@@ -53,28 +54,52 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     A secret that is a URL is taken out with its parts: a partner may repeat its path alone.
     """
     text = answer.detail or answer.body.decode("utf-8", "replace")
-    wordings = {wording for secret in secrets for wording in _wordings(str(secret))}
+    wordings = frozenset(wording for secret in secrets for wording in _wordings(str(secret)))
     if len(text) > _LOOKED_AT_CHARS or len(answer.body) >= MAX_ANSWER_BYTES:
         # What is cut off may be the end of a secret, whose beginning would not be known.
         longest = max(map(len, wordings), default=0) * _LONGEST_SPELLING
         text = text[: max(0, min(len(text), _LOOKED_AT_CHARS) - longest)]
-    for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
-        text = _pattern(wording).sub(_MASK, text)
-    for wording in wordings:
-        text = _without_parts(text, wording)
+    text = _masked(text, wordings)
+    layer = text
+    for _ in range(_MOST_LAYERS):
+        plainer = _unescaped(layer)
+        if plainer == layer:
+            break
+        layer = _masked(plainer, wordings)
+        if layer != plainer:
+            text = layer
     # Cut at last: before, a secret might lose its end and be taken for none.
     shown = (char if char.isprintable() else " " for char in text)
     return " ".join("".join(shown).split())[:MAX_DETAIL_CHARS]
 
 
 _MASK = "[SECRET]"
+_MOST_LAYERS = 3
+"""Of escapes within escapes: JSON within JSON is what happens."""
+_JSON_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
+
+
+def _masked(text: str, wordings: frozenset[str]) -> str:
+    """The text without secrets, as they are or in the usual spellings, and without halves of them."""
+    for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
+        text = _pattern(wording).sub(_MASK, text)
+    for wording in wordings:
+        text = _without_parts(text, wording)
+    return text
+
+
+def _unescaped(text: str) -> str:
+    """The text with what escapes stand for, letters and digits too, in JSON, HTML or a URL."""
+    plain = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    return urllib.parse.unquote(html.unescape(plain))
 
 
 def _without_parts(text: str, secret: str) -> str:
     """The text without any half of the secret: the other may stand in a header, or in another answer."""
     length = max(_PART_CHARS, len(secret) // 2)
+    secret, lower = secret.translate(_LOWER), text.translate(_LOWER)
     parts = {secret[at : at + length] for at in range(len(secret) - length + 1)}
-    found = [at for part in parts for at in _places_of(part, text)]
+    found = [at for part in parts for at in _places_of(part, lower)]
     if not found:
         return text
     hidden = {at + step for at in found for step in range(length)}
@@ -82,6 +107,8 @@ def _without_parts(text: str, secret: str) -> str:
     return re.sub(f"{_HIDDEN}+", _MASK, "".join(shown))
 
 
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Changes no length, as `str.lower` may."""
 _HIDDEN = "\x00"
 """Is not printable, so that it can stand for what is taken out."""
 
@@ -149,6 +176,7 @@ def _said_by_query(query: str) -> Iterator[str]:
         yield f"{name}={value}"
         if len(value) >= _KEY_CHARS:
             yield value
+            yield from filter(_may_be_key, value.split("/"))  # an account and its key
 
 
 def _may_be_key(piece: str) -> bool:
