@@ -223,9 +223,9 @@ def test_a_secret_in_a_long_answer_is_not_shown_by_halves(shift: int) -> None:
     key = "k1M2n3P4q5R6s7T8"
     spelled = "".join(f"\\u{ord(char):04x}" for char in key)
     for told in (key, spelled):
-        body = " " * (8_192 - shift) + told + " " * 70_000
+        body = "." + " " * (8_191 - shift) + told + " " * 70_000
         said = sanitise(Answer(401, body=body.encode()), [key])
-        assert said in ("", "[SECRET]")
+        assert said in (".", ". [SECRET]")
 
 
 LAYERS: dict[str, Callable[[str], str]] = {
