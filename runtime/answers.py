@@ -5,6 +5,7 @@ import functools
 import html
 import json
 import re
+import string
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from datetime import timezone
@@ -53,35 +54,69 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     A secret that is a URL is taken out with its parts: a partner may repeat its path alone.
     """
     text = answer.detail or answer.body.decode("utf-8", "replace")
-    wordings = {wording for secret in secrets for wording in _wordings(str(secret))}
-    if len(text) > _LOOKED_AT_CHARS or len(answer.body) >= MAX_ANSWER_BYTES:
-        # What is cut off may be the end of a secret, whose beginning would not be known.
+    wordings = frozenset(wording for secret in secrets for wording in _wordings(str(secret)))
+    is_cut = len(text) > _LOOKED_AT_CHARS or len(answer.body) >= MAX_ANSWER_BYTES
+    layer = text = _masked(text[:_LOOKED_AT_CHARS], wordings)
+    for _ in range(_MOST_LAYERS):
+        plainer = _unescaped(layer)
+        if plainer == layer:
+            break
+        layer = _masked(plainer, wordings)
+        if layer != plainer:
+            text = layer
+    if is_cut:  # it may end with the beginning of a secret
         longest = max(map(len, wordings), default=0) * _LONGEST_SPELLING
-        text = text[: max(0, min(len(text), _LOOKED_AT_CHARS) - longest)]
-    for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
-        text = _pattern(wording).sub(_MASK, text)
-    for wording in wordings:
-        text = _without_parts(text, wording)
+        text = text[: max(0, len(text) - longest)]
     # Cut at last: before, a secret might lose its end and be taken for none.
     shown = (char if char.isprintable() else " " for char in text)
     return " ".join("".join(shown).split())[:MAX_DETAIL_CHARS]
 
 
 _MASK = "[SECRET]"
+_MOST_LAYERS = 3
+"""Of escapes within escapes: JSON within JSON is what happens."""
+_JSON_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
 
 
-def _without_parts(text: str, secret: str) -> str:
-    """The text without any half of the secret: the other may stand in a header, or in another answer."""
-    length = max(_PART_CHARS, len(secret) // 2)
-    parts = {secret[at : at + length] for at in range(len(secret) - length + 1)}
-    found = [at for part in parts for at in _places_of(part, text)]
-    if not found:
+def _masked(text: str, wordings: frozenset[str]) -> str:
+    """The text without secrets, as they are or in the usual spellings, and without halves of them."""
+    for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
+        text = _pattern(wording).sub(_MASK, text)
+    return _without_parts(text, wordings.union(*map(_encodings, wordings)))
+
+
+def _unescaped(text: str) -> str:
+    """The text with what escapes stand for, letters and digits too, in JSON, HTML or a URL."""
+    plain = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    return urllib.parse.unquote(html.unescape(plain))
+
+
+def _without_parts(text: str, secrets: Iterable[str]) -> str:
+    """The text without any half of a secret: the other may stand in a header, or in another answer."""
+    lower = text.translate(_LOWER)
+    hidden = {
+        at + step
+        for secret in secrets
+        for part in _halves_of(secret)
+        for at in _places_of(part, lower)
+        for step in range(len(part))
+    }
+    if not hidden:
         return text
-    hidden = {at + step for at in found for step in range(length)}
     shown = (_HIDDEN if at in hidden else char for at, char in enumerate(text))
     return re.sub(f"{_HIDDEN}+", _MASK, "".join(shown))
 
 
+@functools.lru_cache(maxsize=4_096)
+def _halves_of(secret: str) -> frozenset[str]:
+    """Every half of it, or of a short one as much as is told apart from other words."""
+    length = min(len(secret), max(_PART_CHARS, len(secret) // 2))
+    lower = secret.translate(_LOWER)
+    return frozenset(lower[at : at + length] for at in range(len(lower) - length + 1))
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Changes no length, as `str.lower` may."""
 _HIDDEN = "\x00"
 """Is not printable, so that it can stand for what is taken out."""
 
@@ -107,28 +142,21 @@ def spelled_out(request: Request) -> list[str]:
 
 
 @functools.lru_cache(maxsize=4_096)
-def _wordings(secret: str) -> frozenset[str]:
-    """The secret and, of one that is a URL, what of it may be a key by itself; also as base64 and hex."""
-    plain = _parts_of(secret)
-    encoded = (code for part in plain if len(part) >= _KEY_CHARS for code in _encodings(part))
-    return plain.union(encoded)
-
-
-def _encodings(secret: str) -> Iterator[str]:
+def _encodings(secret: str) -> frozenset[str]:
     """What every text that has the secret in it has in it when it is told in base64 or hexadecimal."""
     content = secret.encode("utf-8", "replace")
-    yield content.hex()
+    codes = {content.hex()}
     for before in range(3):
         code = base64.b64encode(bytes(before) + content).decode()
         # The first and last characters depend on what stands beside the secret.
-        end = (len(content) + before) * 8 // 6
-        inner = code[-(-before * 8 // 6) : end]
-        if len(inner) >= _KEY_CHARS:
-            yield inner
-            yield inner.replace("+", "-").replace("/", "_")
+        inner = code[-(-before * 8 // 6) : (len(content) + before) * 8 // 6]
+        codes |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return frozenset(code for code in codes if len(content) >= _KEY_CHARS)
 
 
-def _parts_of(secret: str) -> frozenset[str]:
+@functools.lru_cache(maxsize=4_096)
+def _wordings(secret: str) -> frozenset[str]:
+    """The secret and, of one that is a URL, what of it may be a key by itself."""
     try:
         parts = urllib.parse.urlsplit(secret)
     except ValueError:
@@ -149,6 +177,7 @@ def _said_by_query(query: str) -> Iterator[str]:
         yield f"{name}={value}"
         if len(value) >= _KEY_CHARS:
             yield value
+            yield from filter(_may_be_key, value.split("/"))  # an account and its key
 
 
 def _may_be_key(piece: str) -> bool:

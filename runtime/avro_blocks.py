@@ -23,6 +23,10 @@ MAX_BLOCK_BYTES = 16_000_000
 """Of one block, packed or unpacked. Writers end a block after some 16 to 64 KB, or after one record; a
 larger number is damage, and memory must not follow it."""
 
+MAX_NESTED_BYTES = 2_000_000
+"""The same, unpacked, where lists of lists, of maps or of records, or maps, are in it: each of those takes
+some 200 bytes of memory, and may take one of the block."""
+
 DAMAGE: tuple[type[BaseException], ...] = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
     *(MemoryError, RecursionError),
@@ -57,6 +61,8 @@ def records_of(block: Any, schema: Any, reader_schema: Any = None) -> Iterator[A
     size = len(content.getbuffer())
     if block.num_records > size:
         raise ValueError(f"a block of {size} bytes that says it has {block.num_records} records")
+    if size > MAX_NESTED_BYTES and _is_nested(schema):
+        raise ValueError(f"a block of {size} bytes with lists or maps in it, at most 2 MB are read")
     for _ in range(block.num_records):
         yield fastavro.schemaless_reader(content, schema, reader_schema)
     if content.read(1):
@@ -117,6 +123,26 @@ def _check_inside(schema: dict[str, Any], within: frozenset[str]) -> None:
     for inside in ("items", "values"):
         if inside in schema:
             _check(schema[inside], within)
+
+
+def _is_nested(schema: Any) -> bool:
+    """Whether there are lists of anything but scalars in it, or maps."""
+    if isinstance(schema, list):
+        return any(map(_is_nested, schema))
+    if not isinstance(schema, dict):
+        return False
+    if isinstance(schema["type"], (dict, list)):
+        return _is_nested(schema["type"])
+    if schema["type"] == "array":
+        branches = schema["items"] if isinstance(schema["items"], list) else [schema["items"]]
+        kinds = [one["type"] if isinstance(one, dict) else one for one in branches]
+        return not all(isinstance(kind, str) and kind in _SCALARS for kind in kinds)
+    if schema["type"] == "map":
+        return True
+    return any(_is_nested(field["type"]) for field in schema.get("fields", ()))
+
+
+_SCALARS = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
 
 # Codecs

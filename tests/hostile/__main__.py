@@ -72,7 +72,9 @@ def _mutated(name: str, inputs: int, seconds: float, seed: int) -> tuple[int, fl
     """Feed a target from several processes; returns how many inputs there were, and the longest time."""
     feed = functools.partial(feed_target, name, -(-inputs // PROCESSES), seconds)
     seeds = [seed * 1_000 + number for number in range(PROCESSES)]
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        PROCESSES, multiprocessing.get_context("spawn"), logging.disable, (logging.CRITICAL,)
+    ) as pool:
         fed = list(pool.map(feed, seeds, timeout=seconds + HANGS_SECONDS))
     for one in fed:
         if one.defect is not None:

@@ -18,7 +18,7 @@ from runtime.archive import (
     check_archive,
     read_archive,
 )
-from runtime.avro_blocks import MAX_BLOCK_BYTES
+from runtime.avro_blocks import MAX_BLOCK_BYTES, MAX_NESTED_BYTES
 from runtime.dead_letters import DamagedLetters, read_letters
 from runtime.files import MAX_LINE_BYTES, DamagedInput, FileRange, expand_patterns, read_range
 from tests.security.avro import avro_file, number, record, text
@@ -124,6 +124,35 @@ def test_records_that_are_short_in_avro_and_long_as_json_are_not_all_kept() -> N
     said, peak = with_peak(lambda: is_refused(lambda: read_all(bomb)))
     assert "bytes of JSON" in said
     assert peak < 2 * MAX_EVENTS_BYTES
+
+
+FLAG = record(("x", "boolean"), name="flag")
+FLAGS = {"type": "array", "items": FLAG}
+NESTED = {
+    "list of records": (FLAGS, b"\x01"),
+    "list of lists": ({"type": "array", "items": {"type": "array", "items": "long"}}, b"\x00"),
+    "list of lists of records": ({"type": "array", "items": ["null", FLAGS]}, b"\x02\x00"),
+    "map": ({"type": "map", "values": "boolean"}, b"\x02a\x01"),
+    "record with a list of records": (record(("y", FLAGS), name="flags"), b"\x01"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(NESTED))
+def test_many_small_values_in_a_list_do_not_take_more_than_half_a_gigabyte(kind: str) -> None:
+    """Two hundred bytes of memory each; a file of 1,300 bytes can have a million of them."""
+    nested, unit = NESTED[kind]
+    schema = record(("id", "string"), ("x", nested))
+    for size, is_read in ((MAX_NESTED_BYTES // 20, True), (MAX_BLOCK_BYTES // 2, False)):
+        count = size // len(unit)
+        content = text(b"e") + number(count) + unit * count + number(0)
+        bomb = avro_file(schema, [(1, content)], "deflate")
+        if is_read:
+            (_event,), peak = with_peak(functools.partial(read_all, bomb))
+            assert peak * 20 < 500_000_000
+        else:
+            said, peak = with_peak(functools.partial(is_refused, functools.partial(read_all, bomb)))
+            assert "with lists or maps in it" in said
+            assert peak < MOST_PEAK_BYTES
 
 
 def test_a_schema_that_refers_to_itself_in_a_ladder_costs_what_its_bytes_cost() -> None:
