@@ -223,7 +223,7 @@ def _statuses() -> Iterator[Case]:
 def _waits() -> Iterator[Case]:
     asked = "answers 429 with that `Retry-After`: it is honoured, for 6 h at the most"
     yield _asks("60", "60", asked, honoured=True)
-    yield _asks("a date in 60 s", "{soon}", asked, honoured=True)
+    yield _asks("a date in 1 h", "{soon}", asked, honoured=True)
     yield _asks("the year 9999", "Fri, 31 Dec 9999 23:59:59 GMT", asked, honoured=True)
     yield _asks("99999999999", "99999999999", asked, honoured=True)
     yield _asks("5,000 digits", "9" * 5_000, asked, honoured=True)

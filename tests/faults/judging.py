@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.cases import NEVER_FAILS, Fate
@@ -29,6 +29,8 @@ class Found:
     """That its stand-in has seen."""
     refused: int = 0
     """Of them, those that it has answered with an error."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """What was said last for a reason for which events are held."""
 
     @property
     def held_ids(self) -> list[str]:
@@ -127,7 +129,7 @@ class Trial:
         case, before = self.cell.case, self.before
         reasons = {case.reason, case.reason_at_first}
         if set(before.held) - reasons - {LEFT_ALONE}:
-            yield f"held are {_counted(before.held)}, not as {case.reason}"
+            yield f"held are {_counted(before.held)}, not as {case.reason}: {before.answers}"
         if self.fate == "held" and self.is_settled and not reasons & set(before.held):
             yield f"held are {_counted(before.held)}, none as {case.reason}"
         if set(self.after.dead) - {case.reason}:

@@ -18,7 +18,8 @@ from tests.faults.partners import KINDS, Cell
 from tests.faults.places import Certificates, Door
 from tests.pipeline.running import dead_letters, ids_of, report_of, write_connectors
 
-SOON_SECONDS = 60
+SOON_SECONDS = 3_600
+"""Later than any fault lasts here."""
 
 
 class Stage:
@@ -80,12 +81,13 @@ class Stage:
 
     def find(self) -> Mapping[str, Found]:
         """Where the events of each cell are; what is on its way may be at both of its places."""
-        held = {cell.name: self._held_by_reason(cell) for cell in self.cells}
+        held = {cell.name: self._held(cell) for cell in self.cells}
         dead = self._dead_by_reason()  # read after the hold, which they leave, as are the partners
         return {
             cell.name: Found(
                 accepted=self.door(cell).accepted_ids(cell.name),
-                held=held[cell.name],
+                held=held[cell.name].ids,
+                answers=held[cell.name].answers,
                 dead=dead[cell.name],
                 requests=self.door(cell).requests(cell.name),
                 refused=self.door(cell).refused(cell.name),
@@ -124,16 +126,16 @@ class Stage:
             reject_ids=frozenset({poison}) if cell.case.poisoned else frozenset(),
         )
 
-    def _held_by_reason(self, cell: Cell) -> Mapping[str, list[str]]:
+    def _held(self, cell: Cell) -> "_Held":
         """What its lane has, read as a person would: a line on each batch, and then its events."""
         while True:
-            by_reason: dict[str, list[str]] = defaultdict(list)
+            held = _Held()
             try:
                 for path in sorted((self.folder / "held" / "queue" / cell.lane).glob("[0-9]*")):
-                    _read_held(path, by_reason)
+                    held.add(path.read_bytes())
             except FileNotFoundError:  # it was rewritten meanwhile
                 continue
-            return by_reason
+            return held
 
     def _dead_by_reason(self) -> Mapping[str, Mapping[str, list[str]]]:
         """The dead letters of each connector."""
@@ -148,10 +150,18 @@ def _door_of(cell: Cell) -> tuple[Place, bool]:
     return cell.case.place, cell.case.name == NEVER_FAILS
 
 
-def _read_held(path: Path, by_reason: dict[str, list[str]]) -> None:
-    reason = ""
-    for line in map(json.loads, path.read_bytes().splitlines()):
-        if "event_type" in line:
-            by_reason[reason].append(line["id"])
-        else:
-            reason = line["reason"]
+class _Held:
+    """Events and answers by the reason for which they are held."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, list[str]] = defaultdict(list)
+        self.answers: dict[str, str] = {}
+
+    def add(self, content: bytes) -> None:
+        reason = ""
+        for line in map(json.loads, content.splitlines()):
+            if "event_type" in line:
+                self.ids[reason].append(line["id"])
+            else:
+                reason = line["reason"]
+                self.answers[reason] = line.get("answer", "")
