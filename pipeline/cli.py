@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from pipeline.display import StderrHandler
 from pipeline.exits import EXIT_FAILED, EXIT_USAGE, UsageError
-from pipeline.interrupts import end_at_once
+from pipeline.interrupts import end_at_once, end_with
 from schemas.connector import Seconds
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -215,7 +215,7 @@ def run(arguments: tuple[str, ...]) -> None:
         return
     with end_at_once():
         from pipeline.run import run as run_pipeline
-    sys.exit(run_pipeline(list(arguments)))
+    end_with(run_pipeline(list(arguments)))
 
 
 @main.command(
@@ -304,7 +304,7 @@ def replay(
         from pipeline.replay import Order, replay_letters
         from runtime.replay import Wanted
     wanted = Wanted(connector, reason, event_type, since, until)
-    sys.exit(replay_letters(Order(wanted=wanted, **given), click.echo))
+    end_with(replay_letters(Order(wanted=wanted, **given), click.echo))
 
 
 @main.command(

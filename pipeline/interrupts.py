@@ -1,8 +1,10 @@
-"""Ctrl-C while there is nothing that would have to be ended well."""
+"""Ctrl-C before a run has anything that would have to be ended well, and after it has ended so."""
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 
 @contextlib.contextmanager
@@ -13,3 +15,10 @@ def end_at_once() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def end_with(code: int) -> NoReturn:
+    """End the process; the code is what counts now, however often Ctrl-C is hit."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)

@@ -33,7 +33,7 @@ class Goal:
     unit: Literal["bytes", "events"]
 
     def told(self, count: float) -> str:
-        return decimal(int(count)) if self.unit == "bytes" else f"{int(count):,}"
+        return decimal(int(count)) if self.unit == "bytes" else f"{int(count):,} events"
 
 
 class Look(NamedTuple):

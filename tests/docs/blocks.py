@@ -24,10 +24,10 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
-    """All our pages that people read, but for those made of golden files."""
+    """All our pages; what is below `notes` is a part of another page."""
     found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
     found += [ROOT / "benchmarks" / "README.md", ROOT / "tests" / "golden" / "README.md"]
-    return sorted(found)
+    return sorted(page for page in found if page.parent.name != "notes")
 
 
 def blocks_of(page: Path) -> Iterator[Block]:

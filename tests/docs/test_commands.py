@@ -56,7 +56,7 @@ NOT_RUN: dict[str, str] = {
 }
 """Commands that are not run here, as patterns of their beginning, and why."""
 
-NO_CODE = {"docs/partners/avro_files.md", "docs/partners/notes/avro_files.md"}
+NO_CODE = {"docs/partners/avro_files.md"}
 """Pages whose block shows a path."""
 
 RUNBOOKS = "docs/operating-runbooks.md"

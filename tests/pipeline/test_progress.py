@@ -60,6 +60,15 @@ def test_what_is_left_is_reckoned_from_the_last_seconds() -> None:
     assert progress.line() == "read 100% of 1.0 MB, received 200, delivered 200, held 0, dead 0"
 
 
+def test_a_replay_goes_by_events() -> None:
+    progress = Progress(Goal(2_000, "events"))
+    progress.take(Look(1.0, report(500), 500, {}, stopping=True))
+    assert progress.line() == (
+        "stopping: what was read is delivered or held, read 25% of 2,000 events, "
+        "received 500, delivered 0, held 0, dead 0"
+    )
+
+
 def test_a_rate_is_what_was_delivered_in_the_last_seconds() -> None:
     progress = Progress(None)
     for second in range(0, 60, 2):

@@ -248,6 +248,7 @@ def test_the_command_replays_what_its_filters_choose(folder: Path, sandbox: Part
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == f"20 dead letters to replay\n{20:>9}  hook  expired\n"
+    assert "read 100% of 20 events, received 20, delivered 20" in ended.stderr
     assert sandbox.accepted_ids("hook") == ids_of(DEAD)
 
 
