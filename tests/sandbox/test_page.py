@@ -185,6 +185,13 @@ def test_no_credential_of_any_partner_is_shown(page: Page, sandbox: PartnerSandb
     assert "•••" in texts[-1]
 
 
+def test_no_credential_is_in_what_a_run_tells(sandbox: PartnerSandbox) -> None:
+    sandbox.tell_run(lambda: hostile_run(" ".join(CANARIES)))
+    told = json.dumps(state_of(sandbox), ensure_ascii=False)
+    assert [canary for canary in CANARIES if canary in told] == []
+    assert "••• ••• ••• ••• •••" in told
+
+
 def exchange_of(sandbox: PartnerSandbox, name: str) -> str:
     url = f"{sandbox.page_url}_sandbox/sites/{name}/requests/0"
     return requests.get(url, timeout=SECONDS).text

@@ -84,7 +84,9 @@ function alone([name, { kind }]) {
 function showRun(run, now) {
   document.body.dataset.phase = run.phase;
   const code = run.exit_code === null ? "" : `, exit code ${run.exit_code}`;
-  setText(phase, `${PHASES[run.phase]}${code}. ${count(run.published)} messages published in ${duration(now - run.started)}.`);
+  const invalid = run.invalid ? `, ${count(run.invalid)} of them invalid` : "";
+  const published = `${count(run.published)} messages published in ${duration(now - run.started)}`;
+  setText(phase, `${PHASES[run.phase]}${code}. ${published}${invalid}.`);
   showBooks(run);
   showNews(run.news);
 }
