@@ -205,6 +205,21 @@ def test_a_request_that_is_forgotten_or_was_never_there_is_said_to_be(
         assert requests.get(url, timeout=SECONDS).status_code == 404
 
 
+def test_nothing_is_called_healthy_before_it_was_seen_to_be(
+    page: Page, sandbox: PartnerSandbox
+) -> None:
+    run = hostile_run("")
+    run["connectors"][0] |= {"state": "healthy", "lanes": []}
+    card = page.get_by_role("article", name="hook")
+    page.goto(sandbox.page_url)
+    expect(card).to_contain_text("Postback")
+    expect(card).not_to_contain_text("Healthy")
+    for phase, shown in (("starting", "Starting"), ("running", "Healthy")):
+        run["phase"] = phase
+        sandbox.tell_run(lambda: run)
+        expect(card).to_contain_text(shown)
+
+
 # Hostile input.
 
 

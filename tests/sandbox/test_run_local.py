@@ -64,7 +64,7 @@ def test_keep_stays_up_until_it_is_told_and_leaves_no_process(tmp_path: Path) ->
         assert eventually((tmp_path / "report.json").exists, 60)
         assert run.process.poll() is None
         run.process.terminate()
-        assert run.process.wait(timeout=60) == 0
+        assert run.process.wait(timeout=90) == 0
         assert "the books balance" in run.output
     assert processes_of(tmp_path) == {}
 
@@ -79,6 +79,6 @@ def test_a_pipeline_that_ends_by_itself_is_told_of_and_the_rest_stays(tmp_path: 
         assert run.state["run"]["exit_code"] == -signal.SIGKILL
         assert run.process.poll() is None
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(timeout=60) == 1
+        assert run.process.wait(timeout=90) == 1
         assert "the books do not balance" in run.output
     assert processes_of(tmp_path) == {}

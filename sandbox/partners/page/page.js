@@ -55,7 +55,8 @@ function show(state) {
   const connectors = state.run ? state.run.connectors : Object.entries(state.sites).map(alone);
   for (const connector of connectors) {
     if (!cards.has(connector.name)) add(connector);
-    cards.get(connector.name).show(connector, state.sites[connector.site], state.now);
+    const isStarting = state.run?.phase === "starting";
+    cards.get(connector.name).show(connector, state.sites[connector.site], state.now, isStarting);
   }
   if (state.run) showRun(state.run, state.now);
   else setText(phase, "Partners only: no run is watched");
@@ -78,7 +79,7 @@ function add(connector) {
 
 function alone([name, { kind }]) {
   const nothing = { held: 0, lanes: [], counts: null, delivered: [], holding: [], states: "" };
-  return { name, kind, site: name, state: "healthy", ...nothing };
+  return { name, kind, site: name, state: "unknown", ...nothing };
 }
 
 function showRun(run, now) {
