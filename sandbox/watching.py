@@ -226,7 +226,6 @@ class RunWatch:
                 "exit_code": self._exit_code,
                 "started": self._started_ms,
                 "published": self._feed.published,
-                "received": report.received if report else 0,
                 "invalid": report.invalid if report else 0,
                 "balanced": report.balanced if report else None,
                 "reported": int(self._reported_at * 1_000) or None,

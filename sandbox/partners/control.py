@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from sandbox.partners.faults import fault_from_json, fault_to_json
+from sandbox.partners.faults import fault_from_json
 from sandbox.partners.journal import Exchange
 from sandbox.partners.masking import Masking
 from sandbox.partners.stand import Stand
@@ -63,17 +63,12 @@ class Control:
 
     async def _get_state(self, _: web.Request) -> web.Response:
         sites = {name: self._site(stand) for name, stand in self._stands.items()}
-        return _json({"now": _ms(time.time()), "sites": sites, "run": self.tell_run()})
+        state = {"now": _ms(time.time()), "sites": sites, "run": self.tell_run()}
+        return _json(self._masking.hidden(state))
 
     def _site(self, stand: Stand) -> dict[str, Any]:
         latest = [_summary(exchange) for exchange in stand.journal.latest(LATEST)]
-        return {**stand.state(), "fault": self._fault(stand), "requests": latest}
-
-    def _fault(self, stand: Stand) -> dict[str, Any]:
-        fields = fault_to_json(stand.switch.fault)
-        return (
-            {**fields, "body": self._masking.text(fields["body"])} if "body" in fields else fields
-        )
+        return {**stand.state(), "requests": latest}
 
     async def _get_exchange(self, request: web.Request) -> web.Response:
         journal = stand_of(self._stands, request).journal

@@ -47,6 +47,18 @@ class Masking:
             },
         }
 
+    def hidden(self, value: Any) -> Any:
+        """What can be JSON, without the credentials that sites know in any of its texts."""
+        match value:
+            case str():
+                return self.text(value)
+            case Mapping():
+                return {name: self.hidden(inner) for name, inner in value.items()}
+            case list() | tuple():
+                return [self.hidden(inner) for inner in value]
+            case _:
+                return value
+
     def text(self, text: str) -> str:
         """A text without the credentials that sites know."""
         for secret in self._hidden:

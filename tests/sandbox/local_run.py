@@ -37,7 +37,7 @@ class LocalRun:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=90)
 
     @property
     def output(self) -> str:

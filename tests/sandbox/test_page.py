@@ -185,6 +185,13 @@ def test_no_credential_of_any_partner_is_shown(page: Page, sandbox: PartnerSandb
     assert "•••" in texts[-1]
 
 
+def test_no_credential_is_in_what_a_run_tells(sandbox: PartnerSandbox) -> None:
+    sandbox.tell_run(lambda: hostile_run(" ".join(CANARIES)))
+    told = json.dumps(state_of(sandbox), ensure_ascii=False)
+    assert [canary for canary in CANARIES if canary in told] == []
+    assert "••• ••• ••• ••• •••" in told
+
+
 def exchange_of(sandbox: PartnerSandbox, name: str) -> str:
     url = f"{sandbox.page_url}_sandbox/sites/{name}/requests/0"
     return requests.get(url, timeout=SECONDS).text
@@ -196,6 +203,21 @@ def test_a_request_that_is_forgotten_or_was_never_there_is_said_to_be(
     for number in ("0", "99", "9" * 400, "x"):
         url = f"{sandbox.page_url}_sandbox/sites/hook/requests/{number}"
         assert requests.get(url, timeout=SECONDS).status_code == 404
+
+
+def test_nothing_is_called_healthy_before_it_was_seen_to_be(
+    page: Page, sandbox: PartnerSandbox
+) -> None:
+    run = hostile_run("")
+    run["connectors"][0] |= {"state": "healthy", "lanes": []}
+    card = page.get_by_role("article", name="hook")
+    page.goto(sandbox.page_url)
+    expect(card).to_contain_text("Postback")
+    expect(card).not_to_contain_text("Healthy")
+    for phase, shown in (("starting", "Starting"), ("running", "Healthy")):
+        run["phase"] = phase
+        sandbox.tell_run(lambda: run)
+        expect(card).to_contain_text(shown)
 
 
 # Hostile input.

@@ -35,7 +35,7 @@ def test_a_partner_that_fails_is_suspended_and_resumed_before_ones_eyes(tmp_path
         expect(page.locator("#banner")).to_contain_text(
             "The pipeline has ended, and the books balance", timeout=START_SECONDS * 1_000
         )
-        assert run.process.wait(timeout=60) == 0
+        assert run.process.wait(timeout=90) == 0
 
 
 def suspend(page: Page, run: LocalRun) -> None:

@@ -59,22 +59,13 @@ def test_it_ends_by_itself_with_balanced_books_of_every_kind(tmp_path: Path) -> 
 
 
 @needs_proc
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_keep_stays_up_until_it_is_told_and_leaves_no_process(
-    number: signal.Signals, tmp_path: Path
-) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "--keep", "--events", "100", "--folder", str(tmp_path)],
-        env={**os.environ, "COLUMNS": "120"},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
+def test_keep_stays_up_until_it_is_told_and_leaves_no_process(tmp_path: Path) -> None:
+    with LocalRun(tmp_path) as run:
         assert eventually((tmp_path / "report.json").exists, 60)
-        process.send_signal(number)
-        assert process.wait(timeout=60) == 0
-    finally:
-        process.kill()
-        process.wait()
+        assert run.process.poll() is None
+        run.process.terminate()
+        assert run.process.wait(timeout=90) == 0
+        assert "the books balance" in run.output
     assert processes_of(tmp_path) == {}
 
 
@@ -88,6 +79,6 @@ def test_a_pipeline_that_ends_by_itself_is_told_of_and_the_rest_stays(tmp_path: 
         assert run.state["run"]["exit_code"] == -signal.SIGKILL
         assert run.process.poll() is None
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(timeout=60) == 1
+        assert run.process.wait(timeout=90) == 1
         assert "the books do not balance" in run.output
     assert processes_of(tmp_path) == {}

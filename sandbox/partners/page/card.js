@@ -6,6 +6,7 @@ import {
 } from "./words.js";
 
 const STATES = {
+  starting: "Starting",
   healthy: "Healthy",
   holding: "Holding",
   suspended: "Suspended",
@@ -59,13 +60,16 @@ export class Card {
     await this.setFault(site, fault).finally(() => { this.setting = false; });
   }
 
-  show(connector, site, now) {
-    this.root.dataset.state = connector.state;
-    this.find("use").setAttribute("href", `#mark-${connector.state}`);
-    setText(this.find(".word"), STATES[connector.state]);
+  // `site` is what is told of its partner, where it has one here.
+  show(connector, site, now, isStarting) {
+    const state = isStarting && connector.state === "healthy" ? "starting" : connector.state;
+    this.root.dataset.state = state;
+    this.find(".state").hidden = !(state in STATES);
+    this.find("use").setAttribute("href", `#mark-${state}`);
+    setText(this.find(".word"), STATES[state] ?? "");
     this.find(".unproved").hidden = connector.counts?.proves_delivery !== false;
     this.plot.show(connector);
-    this.figures.show(connector.state === "healthy" ? inHealth(connector) : inTrouble(connector, now));
+    this.figures.show(connector.lanes.length ? inTrouble(connector, now) : inHealth(connector));
     setText(this.find(".why"), why(connector) || settled(site, now));
     if (site) this.showSwitch(site);
   }
@@ -83,12 +87,11 @@ function settled(site, now) {
 }
 
 function inHealth({ counts }) {
-  if (!counts) return [];
-  const p50 = counts.latency_ms.p50;
+  const p50 = counts?.latency_ms.p50 ?? null;
   return [
-    ["Delivered", count(counts.delivered)],
-    ["Filtered", count(total(counts.filtered))],
-    ["Dead letters", count(total(counts.dead))],
+    ["Delivered", counts ? count(counts.delivered) : "–"],
+    ["Filtered", counts ? count(total(counts.filtered)) : "–"],
+    ["Dead letters", counts ? count(total(counts.dead)) : "–"],
     ["Answers in", p50 === null ? "–" : `${count(Math.round(p50))} ms`],
   ];
 }

@@ -1,7 +1,7 @@
 // The dialog that shows what was sent to a partner, and what it answered.
 
 import { setText } from "./card.js";
-import { answerOf, events, size, timeOfDay } from "./words.js";
+import { answerOf, events, hasFailed, size, timeOfDay } from "./words.js";
 
 const dialog = document.getElementById("exchanges");
 const title = document.getElementById("exchanges-title");
@@ -38,7 +38,7 @@ export class Exchanges {
   item(request) {
     const button = document.createElement("button");
     button.type = "button";
-    button.dataset.failed = !(request.status && request.status < 400);
+    button.dataset.failed = hasFailed(request);
     const answer = element("b", answerOf(request));
     const feed = request.feed ? `, ${request.feed}` : "";
     const what = element("span", `${timeOfDay(request.at)}, ${events(request.events)}${feed}`);

@@ -55,7 +55,8 @@ function show(state) {
   const connectors = state.run ? state.run.connectors : Object.entries(state.sites).map(alone);
   for (const connector of connectors) {
     if (!cards.has(connector.name)) add(connector);
-    cards.get(connector.name).show(connector, state.sites[connector.site], state.now);
+    const isStarting = state.run?.phase === "starting";
+    cards.get(connector.name).show(connector, state.sites[connector.site], state.now, isStarting);
   }
   if (state.run) showRun(state.run, state.now);
   else setText(phase, "Partners only: no run is watched");
@@ -78,13 +79,15 @@ function add(connector) {
 
 function alone([name, { kind }]) {
   const nothing = { held: 0, lanes: [], counts: null, delivered: [], holding: [], states: "" };
-  return { name, kind, site: name, state: "healthy", ...nothing };
+  return { name, kind, site: name, state: "unknown", ...nothing };
 }
 
 function showRun(run, now) {
   document.body.dataset.phase = run.phase;
   const code = run.exit_code === null ? "" : `, exit code ${run.exit_code}`;
-  setText(phase, `${PHASES[run.phase]}${code}. ${count(run.published)} messages published in ${duration(now - run.started)}.`);
+  const invalid = run.invalid ? `, ${count(run.invalid)} of them invalid` : "";
+  const published = `${count(run.published)} messages published in ${duration(now - run.started)}`;
+  setText(phase, `${PHASES[run.phase]}${code}. ${published}${invalid}.`);
   showBooks(run);
   showNews(run.news);
 }

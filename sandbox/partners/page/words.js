@@ -92,6 +92,10 @@ export function answerOf(request) {
   return request.took_ms === null ? "no answer yet" : "no answer";
 }
 
+export function hasFailed({ status, took_ms: tookMs }) {
+  return status === null ? tookMs !== null : status >= 400;
+}
+
 // Why a connector is in its state; nothing to say of a healthy one.
 export function why(connector) {
   const told = connector.lanes.find((lane) => lane.state === connector.state && lane.status);
