@@ -50,7 +50,7 @@ NOT_RUN: dict[str, str] = {
     r"currents .*(gs://|projects/P/)": GOOGLE + "; the runbooks run the same on local paths",
     r"deploy/flink/flink\.sh ": FLINK,
     r"curl .*:8081/": FLINK,
-    r"curl .*:PORT/_sandbox/": "tests/sandbox/test_partners_server.py asks the same of that address",
+    r"curl .*:8600/_sandbox/": "tests/sandbox/test_partners_server.py asks the same of that address",
     r"\./run_local\.sh": "tests/sandbox/test_run_local.py runs it",
     r"\./run_tests\.sh": "it is what runs this",
 }
