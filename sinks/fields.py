@@ -9,9 +9,13 @@ from msgspec import Raw
 REDACTED = "[REDACTED]"
 """What a removed value became."""
 
+LARGE_BYTES = 16_384
+"""Of an event that is larger, lists and objects are not looked into: decoded, three bytes of an empty list
+are some sixty."""
+
 Values = dict[str, Any]
 """Decoded JSON by name of property, but for numbers with a point or an exponent: those are `Raw`, so that
-they leave in the spelling in which they came."""
+they leave in the spelling in which they came. So are lists and objects of large events."""
 
 
 class User(msgspec.Struct, gc=False):
@@ -44,6 +48,24 @@ def _as_spelled(number: str) -> Raw:
 
 
 _decode = msgspec.json.Decoder(Fields, float_hook=_as_spelled).decode
+_decode_value = msgspec.json.Decoder(float_hook=_as_spelled).decode
+
+
+class _LargeUser(msgspec.Struct, gc=False):
+    external_user_id: str | None = None
+    user_id: Raw = Raw(b"null")
+    device_id: Raw = Raw(b"null")
+
+
+class _LargeFields(msgspec.Struct, gc=False):
+    event_type: str
+    id: str
+    time: int
+    user: _LargeUser | None = None
+    properties: dict[str, Raw] | None = None
+
+
+_decode_large = msgspec.json.Decoder(_LargeFields).decode
 _encode = msgspec.json.Encoder().encode
 encode_text: Callable[[str], bytes] = _encode
 """A text as JSON."""
@@ -56,9 +78,36 @@ def take_apart(event: bytes) -> Fields:
         Unencodable: `user` or `properties` is nested too deeply to be read.
     """
     try:
-        return _decode(event)
+        return _decode(event) if len(event) <= LARGE_BYTES else _take_large_apart(event)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Unencodable("event", str(error)) from error
+
+
+def _take_large_apart(event: bytes) -> Fields:
+    found = _decode_large(event)
+    user, values = found.user, found.properties
+    return Fields(
+        found.event_type,
+        found.id,
+        found.time,
+        None if user is None else _user_of(user),
+        None if values is None else {name: _shallow(value) for name, value in values.items()},
+    )
+
+
+def _user_of(found: _LargeUser) -> User:
+    return User(found.external_user_id, _shallow(found.user_id), _shallow(found.device_id))
+
+
+def _shallow(value: Raw) -> Any:
+    return value if is_nested(value) else _decode_value(value)
+
+
+def is_nested(value: Any) -> bool:
+    """Whether the value is a list or an object."""
+    if type(value) is Raw:
+        return bytes(value)[0] in b"[{"
+    return type(value) is list or type(value) is dict
 
 
 def encode_json(value: Any) -> bytes:

@@ -20,6 +20,7 @@ from sinks.fields import (
     Values,
     encode_json,
     encode_text,
+    is_nested,
     is_text,
     take_text,
 )
@@ -177,7 +178,7 @@ class Layout:
             return None
         if type(value) is str:
             return self._bounded(value)
-        if type(value) is list or type(value) is dict:
+        if is_nested(value):
             return self._bounded(encode_json(value).decode())
         return encode_json(value).decode() if self.attribute_values == "text" else value
 

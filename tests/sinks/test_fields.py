@@ -1,0 +1,60 @@
+"""Taking events apart: large ones give the same values, but for what is nested."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from sinks.fields import LARGE_BYTES, Unencodable, encode_json, is_nested, take_apart
+
+VALUES = (
+    b'"t":"text","n":null,"yes":true,"int":12345678901234567890123,"ratio":1.50,"far":1e400,'
+    b'"list":[1.0,[],"a"],"object":{"a":[1.10]},"none":[]'
+)
+
+
+def event_of(size: int) -> bytes:
+    start = (
+        b'{"event_type":"x","id":"e","time":7,"user":{"user_id":[1],"device_id":2.0},"properties":{'
+    )
+    filler = b',"filler":"' + b"f" * max(0, size - len(start) - len(VALUES) - 14) + b'"'
+    return start + VALUES + filler + b"}}"
+
+
+def parts_of(event: bytes) -> dict[str, Any]:
+    fields = take_apart(event)
+    assert fields.user is not None
+    assert fields.properties is not None
+    values = {**fields.properties, "user_id": fields.user.user_id, "at": fields.user.device_id}
+    return {name: (is_nested(value), encode_json(value)) for name, value in values.items()}
+
+
+def test_large_events_give_the_same_values_in_the_same_spelling() -> None:
+    small, large = event_of(500), event_of(LARGE_BYTES + 1)
+    assert len(small) < LARGE_BYTES < len(large)
+    found = parts_of(large)
+    found.pop("filler")
+    told = parts_of(small)
+    told.pop("filler")
+    assert found == told
+    assert found["list"] == (True, b'[1.0,[],"a"]')
+    assert found["ratio"] == (False, b"1.50")
+
+
+@pytest.mark.parametrize("size", [500, LARGE_BYTES + 1])
+def test_what_the_header_lacks_is_no_property(size: int) -> None:
+    fields = take_apart(event_of(size).replace(b'"properties"', b'"others"', 1))
+    assert fields.properties is None
+
+
+def test_lists_of_large_events_are_not_looked_into() -> None:
+    event = event_of(500).replace(b'"none":[]', b'"none":[' + b"[]," * LARGE_BYTES + b"[]]")
+    values = take_apart(event).properties
+    assert values is not None
+    assert isinstance(values["none"], msgspec.Raw)
+
+
+def test_what_is_nested_too_deeply_is_unencodable() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(Unencodable):
+        take_apart(event_of(500).replace(b"[]", deep, 1))
