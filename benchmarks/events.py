@@ -74,10 +74,14 @@ class Timed:
     def __init__(self, event: bytes, number: int) -> None:
         header = decode_header(event)
         self.kinds = tuple(kinds_of(header.event_type))
+        self.app_group = header.app_group_id or ""
+        self.published_ns = 0
+        """When it was last published, on the monotonic clock."""
         self._number = number
         self._before, _, self._after = event.partition(header.id.encode())
 
     def published_now(self) -> bytes:
         """The event, published at this moment; its id is as long as it was."""
-        event_id = b"at-%020d-%012d" % (time.monotonic_ns(), self._number)
+        self.published_ns = time.monotonic_ns()
+        event_id = b"at-%020d-%012d" % (self.published_ns, self._number)
         return self._before + event_id + self._after

@@ -69,6 +69,10 @@ class Program:
         """What it and the children that it has waited for have taken so far."""
         return cpu_seconds_of(self._process.pid)
 
+    def resident_mb(self) -> float:
+        """Its resident memory now, in MB of 1,000,000 bytes."""
+        return _status_kb(self._process.pid, "VmRSS:") * 1_024 / 1e6
+
     def signal(self, number: int) -> None:
         if self.is_running:
             self._process.send_signal(number)
@@ -102,7 +106,7 @@ class Program:
                 family = list(_family(self._process.pid))
                 list_at = time.monotonic() + _LIST_SECONDS
             for pid in family:
-                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak_kb(pid))
+                self._peaks[pid] = max(self._peaks.get(pid, 0), _status_kb(pid, "VmHWM:"))
 
 
 def run_program(
@@ -155,9 +159,9 @@ def _family(pid: int) -> Iterator[int]:
                 yield from _family(int(child))
 
 
-def _peak_kb(pid: int) -> int:
+def _status_kb(pid: int, name: str) -> int:
     with contextlib.suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(name):
                 return int(line.split()[1])
     return 0

@@ -11,7 +11,6 @@ are µs of CPU for each event of the file, not for each copy.
 - read: the file's blocks to pulls, encoded and decoded again as they cross Beam;
 - decode: the header of each message, which is all that routing reads;
 - route: finding the connectors, and gathering lines by lane;
-- batch: what crosses Beam between routing and delivery, encoded and decoded;
 - pack: the partner's requests, of each kind;
 - send: the requests of each kind, one at a time over kept-alive connections.
 """
@@ -40,7 +39,7 @@ from runtime.files import expand_patterns, read_range
 from runtime.keeping import Letters
 from runtime.receipts import Receipts
 from runtime.routing import Router
-from schemas.batch import Batch, decode_batch, encode_batch
+from schemas.batch import Batch
 from schemas.event import decode_event
 from schemas.lane import Lane
 from schemas.limits import MAX_EVENT_BYTES
@@ -49,7 +48,7 @@ from sinks.sink import HttpRequest
 
 KINDS = tuple(THREE_KINDS.values())
 STAGES = (
-    *("read", "decode", "route", "batch"),
+    *("read", "decode", "route"),
     *(f"pack {kind}" for kind in KINDS),
     *(f"send {kind}" for kind in KINDS),
 )
@@ -175,10 +174,8 @@ class _Line:
     def _deliver(self, key: str, batch: Batch) -> None:
         lane = Lane.of(key)
         entry = self._config.connectors[lane.connector]
-        with self.watch.on("batch"):
-            events = decode_batch(encode_batch(batch)).events
         with self.watch.on(f"pack {entry.settings.kind}"):
-            packed = entry.sink.pack(events, lane.part, self._secrets)
+            packed = entry.sink.pack(batch.events, lane.part, self._secrets)
         with self.watch.on(f"send {entry.settings.kind}"):
             for request in packed.requests:
                 self._send(request)

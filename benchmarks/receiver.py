@@ -4,7 +4,8 @@
 
 It prints its address as JSON and serves until its standard input ends. An address is
 `/KIND/NAME/...`: any name is a partner of that kind. `GET /counts` tells what each has got,
-`GET /totals` the same without percentiles.
+`GET /totals` the same without percentiles, `GET /arrivals` when each timed event was published and how
+long it took.
 
 Every request is judged before it is answered: headers and credentials, the partner's limits, valid
 JSON in the partner's own envelope, and of each event its id and what else the partner requires. What
@@ -24,7 +25,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPConnection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -52,6 +53,16 @@ class Counts(msgspec.Struct):
     p99_seconds: float = 0.0
 
 
+class Arrival(NamedTuple):
+    """An event that says when it was published, on the monotonic clock; both in seconds."""
+
+    published_at: float
+    latency: float
+
+
+ShapeT = TypeVar("ShapeT")
+
+
 class Receiver:
     """A running receiver, as its clients see it."""
 
@@ -63,16 +74,20 @@ class Receiver:
 
     def counts(self) -> dict[str, Counts]:
         """What each partner has got so far, by name."""
-        return self._get("/counts")
+        return self._get("/counts", dict[str, Counts])
 
     def totals(self) -> dict[str, Counts]:
         """The same without percentiles, which cost the receiver a moment."""
-        return self._get("/totals")
+        return self._get("/totals", dict[str, Counts])
 
-    def _get(self, path: str) -> dict[str, Counts]:
+    def arrivals(self) -> dict[str, list[Arrival]]:
+        """The timed events of each partner, in the order of their arrival."""
+        return self._get("/arrivals", dict[str, list[Arrival]])
+
+    def _get(self, path: str, shape: type[ShapeT]) -> ShapeT:
         self._connection.request("GET", path)
         body = self._connection.getresponse().read()
-        return msgspec.json.decode(body, type=dict[str, Counts])
+        return msgspec.json.decode(body, type=shape)
 
     def cpu_seconds(self) -> float:
         """What the receiver itself has taken so far."""
@@ -246,7 +261,7 @@ class _Partner:
         self._required = _REQUIRED[kind]
         self._success = _answer(202 if kind == "mparticle" else 200, b"{}")
         self._counts = Counts()
-        self._latencies: list[float] = []
+        self._arrivals: list[Arrival] = []
 
     def take(self, headers: Mapping[bytes, bytes], body: bytes) -> bytes:
         """Judge a request and return the answer."""
@@ -265,7 +280,7 @@ class _Partner:
         counts.last_at = now / 1e9
         counts.first_at = counts.first_at or counts.last_at
         if b'"at-' in body:
-            self._latencies.extend(_latencies(ids, now))
+            self._arrivals.extend(_arrivals(ids, now))
         return self._success
 
     def _check(self, headers: Mapping[bytes, bytes]) -> None:
@@ -275,22 +290,26 @@ class _Partner:
 
     def totals(self) -> Counts:
         """The counts without percentiles."""
-        self._counts.timed = len(self._latencies)
+        self._counts.timed = len(self._arrivals)
         return self._counts
 
     def counts(self) -> Counts:
         """The counts with the percentiles so far."""
-        found = sorted(self._latencies)
+        found = sorted(arrival.latency for arrival in self._arrivals)
         if found:
             self._counts.p50_seconds = found[len(found) // 2]
             self._counts.p99_seconds = found[int(len(found) * 0.99)]
         return self.totals()
 
+    def arrivals(self) -> list[Arrival]:
+        return self._arrivals
 
-def _latencies(ids: Sequence[str], now_ns: int) -> Iterator[float]:
+
+def _arrivals(ids: Sequence[str], now_ns: int) -> Iterator[Arrival]:
     for event_id in ids:
         if event_id.startswith("at-"):
-            yield (now_ns - int(event_id.split("-")[1])) / 1e9
+            published_ns = int(event_id.split("-")[1])
+            yield Arrival(published_ns / 1e9, (now_ns - published_ns) / 1e9)
 
 
 class _Partners:
@@ -308,6 +327,9 @@ class _Partners:
         if path == b"/totals":
             totals = {name: partner.totals() for name, partner in self._by_name.items()}
             return _answer(200, msgspec.json.encode(totals))
+        if path == b"/arrivals":
+            arrivals = {name: partner.arrivals() for name, partner in self._by_name.items()}
+            return _answer(200, msgspec.json.encode(arrivals))
         partner = self._by_path.get(path) or self._make(path)
         if partner is None or method != b"POST":
             return _answer(404, b"{}")

@@ -33,7 +33,7 @@ def build(pipeline: beam.Pipeline, source: Source, settings: WorkerSettings) -> 
     pulls = pipeline | "ReadEvents" >> ReadEvents(
         settings, engine, source.subscription, source.ranges, source.replay
     )
-    routed = pulls | "DecodeAndRoute" >> DecodeAndRoute(settings)
+    routed = pulls | "DecodeAndRoute" >> DecodeAndRoute(settings, engine)
     batches = routed[FRAGMENTS] | "BatchByLane" >> BatchByLane(settings, engine)
     delivered = batches | "DeliverBatches" >> DeliverBatches(settings, engine)
     _ = delivered[UNDELIVERED] | "HoldUndelivered" >> HoldUndelivered(settings, engine)

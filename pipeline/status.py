@@ -7,15 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.exits import EXIT_DONE, EXIT_USAGE
+from pipeline.words import in_words
 from runtime.alerts import EXPIRING_MS
 from runtime.clock import from_rfc3339
 from runtime.hold.lane_statuses import is_attended, survey
 from runtime.showing import printable
 from runtime.storage import StorageError, is_missing_folder
 from schemas.lane_status import LaneStatus
-
-EXIT_SHOWN = 0
-EXIT_UNREAD = 2
 
 PIPE_WIDTH = 160
 """Where there is no terminal."""
@@ -30,12 +29,12 @@ def show_status(hold: str, as_json: bool, max_age_seconds: float, now_ms: int) -
     """Print what a hold has and return the exit code."""
     if is_missing_folder(hold):
         click.echo(f"there is no folder {hold!r}: nothing was ever held there", err=True)
-        return EXIT_UNREAD
+        return EXIT_USAGE
     try:
         found = survey(hold, max_age_seconds)
     except StorageError as error:
         click.echo(f"the hold cannot be read: {error}", err=True)
-        return EXIT_UNREAD
+        return EXIT_USAGE
     for problem in found.unread:
         click.echo(problem, err=True)
     if as_json:
@@ -45,7 +44,7 @@ def show_status(hold: str, as_json: bool, max_age_seconds: float, now_ms: int) -
         _print(found.lanes, now_ms)
     elif not found.unread:
         click.echo(f"nothing is held in {hold}")
-    return EXIT_UNREAD if found.unread else EXIT_SHOWN
+    return EXIT_USAGE if found.unread else EXIT_DONE
 
 
 def _print(lanes: list[LaneStatus], now_ms: int) -> None:
@@ -150,19 +149,6 @@ def _attended_by(lane: LaneStatus, now_ms: int) -> Text:
 def _age(moment: str | None, now_ms: int) -> str:
     at_ms = from_rfc3339(moment or "")
     return "-" if at_ms is None else in_words(now_ms - at_ms)
-
-
-def in_words(ms: int) -> str:
-    """A length of time in its two largest units: `3 d 4 h`, `6 h 12 min`, `12 min`, `45 s`."""
-    seconds = max(0, ms // 1_000)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
-    if minutes < 60:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days} d {hours % 24} h"
 
 
 def _count(number: int, noun: str) -> str:

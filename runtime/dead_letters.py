@@ -16,7 +16,8 @@ from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 
 _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
-_DAMAGE: tuple[type[BaseException], ...] = (*DAMAGE, UnfitSchema)
+LETTER_DAMAGE: tuple[type[BaseException], ...] = (*DAMAGE, UnfitSchema)
+"""What is raised for a file that is cut off, or not what its name says."""
 
 
 class DamagedLetters(Exception):
@@ -86,7 +87,7 @@ def read_letters(uri: str) -> Iterator[Letter]:
         check_schema(blocks.writer_schema)
         for block in blocks:
             yield from map(_letter_of, records_of(block, blocks.writer_schema, _SCHEMA))
-    except _DAMAGE as error:
+    except LETTER_DAMAGE as error:
         said = str(error) or type(error).__name__
         raise DamagedLetters(f"{uri} cannot be read to its end: {said}") from error
 

@@ -4,7 +4,8 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from runtime.clock import now_ms
 from runtime.keeping import VERSION, Letters
@@ -13,7 +14,7 @@ from runtime.receipts import Receipts
 from runtime.routing import Plan, Route, Router
 from schemas.batch import Batch, Token, make_batch
 from schemas.dead_letter import DeadLetter
-from schemas.event import EventHeader, InvalidEvent, decode_event
+from schemas.event import NO_PROPERTIES, EventHeader, InvalidEvent, decode_event
 from schemas.pull import Pull
 from sinks.sink import Filtered
 
@@ -23,8 +24,9 @@ MAX_GATHERED_BYTES = 48_000_000
 
 _Slot = tuple[str, int]
 """A lane's key, and how often its events were replayed."""
-_LaneName = tuple[str, str, int]
-"""Connector, part and shard: a lane among the events of one pull."""
+_Way = tuple[str | None, str, str | None, str | None, bool]
+"""All that routing looks at of most events: app group, event type, app, platform, and whether the user is
+named. Events of a pull that are the same in these go the same way."""
 
 
 class _Gathering:
@@ -37,9 +39,21 @@ class _Gathering:
         self.target_bytes = target_bytes
         self.events: list[bytes] = []
         self.size = 0
+        """In bytes, without the events of the pull that is being taken."""
         self.oldest_ms = pull.oldest_ms
         self.newest_ms = pull.newest_ms
         self.tokens: dict[int, Token] = {}
+
+
+@dataclass(eq=False, slots=True)
+class _Destination:
+    """Where events of a pull go that go the same way."""
+
+    plan: Plan
+    adders: Sequence[Callable[[bytes], None]]
+    """One for each lane that takes them."""
+    filtered: Sequence[tuple[str, Filtered]]
+    count: int = 0
 
 
 class Decoder:
@@ -58,8 +72,8 @@ class Decoder:
         self._addressed: Counter[str] = Counter()
         self._returned: Counter[str] = Counter()
         self._readings: list[tuple[int, int]] = []
-        self._of_pull: dict[_LaneName, _Gathering] = {}
-        """The lanes that the pull adds to."""
+        self._of_pull: dict[_Gathering, int] = {}
+        """The lanes that the pull adds to, with the number of events that they had before."""
 
     def decode(self, pull: Pull) -> Iterator[Letters | tuple[str, Batch]]:
         """Yield what of a pull is invalid, and the lanes that are full with it."""
@@ -70,7 +84,8 @@ class Decoder:
         letters = self._take(pull, tokens)
         if letters:
             yield Letters(VERSION, tokens.for_letters(), letters)
-        for lane in self._of_pull.values():
+        self._weigh()
+        for lane in self._of_pull:
             if lane.size >= lane.target_bytes:
                 yield lane.slot[0], self._end(lane.slot)
         self._of_pull = {}
@@ -117,48 +132,64 @@ class Decoder:
         if pull.connector:  # its size was checked when it came
             router, max_bytes = router.only(pull.connector), sys.maxsize
             self._addressed[pull.connector] += len(pull.messages)
-        plan_of, offered = router.plan, self._offered
+        known: dict[_Way, _Destination] = {}
+        odd: list[_Destination] = []
         for message in pull.messages:
             try:
                 header, event = decode_event(message, max_bytes)
             except InvalidEvent as error:
                 letters.append(self._bury(message, error.reason, error.detail, pull))
                 continue
-            plan = plan_of(header.app_group_id, header.event_type)
-            if pull.connector and not plan.offered:
-                letters.append(self._bury(message, not_offered(router), "", pull))
-                continue
-            offered[plan] += 1
-            self._gather(plan, header, event, hour, pull, tokens)
+            of = header.properties or NO_PROPERTIES
+            named = header.has_external_user_id
+            way = of.app_group_id, header.event_type, of.app_id, of.platform, named
+            destination = known.get(way)
+            if destination is None:
+                plan = router.plan(of.app_group_id, header.event_type)
+                if pull.connector and not plan.offered:
+                    letters.append(self._bury(message, not_offered(router), "", pull))
+                    continue
+                destination = self._destination(plan, header, hour, pull, tokens)
+                if plan.looks_at_each:
+                    odd.append(destination)
+                else:
+                    known[way] = destination
+            destination.count += 1
+            for add in destination.adders:
+                add(event)
+        self._count(known.values())
+        self._count(odd)
         self._received += len(pull.messages)
         return letters
 
-    def _gather(
-        self,
-        plan: Plan,
-        header: EventHeader,
-        event: bytes,
-        hour: str,
-        pull: Pull,
-        tokens: "_Tokens",
-    ) -> None:
-        """Add an event to the lanes of the connectors that take it."""
-        size = len(event) + 1
-        is_named = header.has_external_user_id
+    def _destination(
+        self, plan: Plan, header: EventHeader, hour: str, pull: Pull, tokens: "_Tokens"
+    ) -> _Destination:
+        """The lanes of the connectors that take an event, and why the others do not."""
+        adders: list[Callable[[bytes], None]] = []
+        filtered: list[tuple[str, Filtered]] = []
         for route in plan.routes:
-            part = route.part
-            if part is None or (route.leaves_out_anonymous and not is_named):
-                placed = _place(route, header, plan.event_type, hour)
-                if isinstance(placed, Filtered):
-                    self._filtered[route.connector, placed] += 1
-                    continue
-                part = placed
+            part = _place(route, header, plan.event_type, hour)
+            if isinstance(part, Filtered):
+                filtered.append((route.connector, part))
+                continue
             shards = route.entry.settings.shards
-            name = route.connector, part, _shard(header, shards) if shards > 1 else 0
-            lane = self._of_pull.get(name)
-            if lane is None:
-                lane = self._of_pull[name] = self._lane(route, name, pull, tokens)
-            lane.events.append(event)
+            shard = _shard(header, shards) if shards > 1 else 0
+            slot = f"{route.connector}/{shard}/{part}", pull.replays
+            adders.append(self._lane(slot, route, pull, tokens).events.append)
+        return _Destination(plan, adders, filtered)
+
+    def _count(self, destinations: Iterable[_Destination]) -> None:
+        for destination in destinations:
+            self._offered[destination.plan] += destination.count
+            for left_out in destination.filtered:
+                self._filtered[left_out] += destination.count
+
+    def _weigh(self) -> None:
+        """Add what the pull has added."""
+        for lane, before in self._of_pull.items():
+            added = lane.events[before:]
+            size = sum(map(len, added)) + len(added)
             lane.size += size
             self._size += size
 
@@ -180,15 +211,16 @@ class Decoder:
             replays=pull.replays,
         )
 
-    def _lane(self, route: Route, name: _LaneName, pull: Pull, tokens: "_Tokens") -> "_Gathering":
-        """The lane that gathers events of a pull; looked for once a pull, and not once an event."""
-        connector, part, shard = name
-        slot = f"{connector}/{shard}/{part}", pull.replays
+    def _lane(self, slot: _Slot, route: Route, pull: Pull, tokens: "_Tokens") -> "_Gathering":
+        """The lane that gathers events of a pull."""
         lane = self._lanes.get(slot)
         if lane is None:
             lane = _Gathering(slot, route.entry.sink.max_request_bytes, pull)
             self._lanes[slot] = lane
-        if pull.receipt and pull.receipt not in lane.tokens:
+        if lane in self._of_pull:
+            return lane
+        self._of_pull[lane] = len(lane.events)
+        if pull.receipt:
             lane.tokens[pull.receipt] = tokens.next()
         lane.oldest_ms = min(lane.oldest_ms, pull.oldest_ms)
         lane.newest_ms = max(lane.newest_ms, pull.newest_ms)

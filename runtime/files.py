@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import fsspec
@@ -12,7 +12,7 @@ import fsspec
 from runtime.archive import DamagedArchive, NotArchived, check_archive, read_archive
 from runtime.clock import now_ms
 from runtime.object_stores import client_of
-from runtime.storage import LIBRARY_ERRORS, is_local
+from runtime.storage import LIBRARY_ERRORS, is_local, is_missing_folder
 from schemas.pull import Pull
 
 BLOCK_BYTES = 1_000_000
@@ -40,6 +40,8 @@ class FileRange(NamedTuple):
     path: str
     start: int
     end: int
+    size: int
+    """Its bytes in the file, packed ones as they are."""
 
 
 class DamagedInput(Exception):
@@ -63,14 +65,18 @@ def expand_patterns(patterns: Sequence[str]) -> list[FileRange]:
     return list(dict.fromkeys(part for pattern in patterns for part in _expand(pattern)))
 
 
-def read_range(part: FileRange) -> Iterator[Pull]:
+def read_range(part: FileRange, tell: Callable[[int], None] = lambda _: None) -> Iterator[Pull]:
     """Yield the messages of a range, some 1 MB at a time; blank lines are skipped.
+
+    Args:
+        part: what is read.
+        tell: is given, after each pull, how many of the range's bytes have been read.
 
     Raises:
         DamagedInput: the rest of the file cannot be read.
     """
     try:
-        yield from _read(part)
+        yield from _read(part, tell)
     except _UNREADABLE as error:
         raise DamagedInput(f"{part.path}: {error or type(error).__name__}") from error
 
@@ -79,18 +85,28 @@ _DAMAGE: tuple[type[BaseException], ...] = (*LIBRARY_ERRORS, EOFError, zlib.erro
 _UNREADABLE: tuple[type[BaseException], ...] = (*_DAMAGE, NotArchived, _EndlessLine)
 
 
-def _read(part: FileRange) -> Iterator[Pull]:
-    with _opened(part.path, FETCHED_BYTES) as file:
-        if _is_avro(part.path):
-            yield from _gather(read_archive(file, part.path))
-        elif part.end < 0:
-            yield from _pulls(file, 0, None)
-        else:
-            lines = io.BufferedReader(file, BLOCK_BYTES)  # fsspec's files read lines of any length
+def _read(part: FileRange, tell: Callable[[int], None]) -> Iterator[Pull]:
+    with _opened(part.path, FETCHED_BYTES) as (file, raw):
+        for pull in _pulls_of(part, file):
+            yield pull
+            tell(min(raw.tell() - part.start, part.size))
+    tell(part.size)
+
+
+def _pulls_of(part: FileRange, file: Any) -> Iterator[Pull]:
+    if _is_avro(part.path):
+        yield from _gather(read_archive(file, part.path))
+    elif part.end < 0:
+        yield from _pulls(file, 0, None)
+    else:
+        lines = io.BufferedReader(file, BLOCK_BYTES)  # fsspec's files read lines of any length
+        try:
             if part.start:
                 lines.seek(part.start - 1)
                 _pass_line(lines, part.end)  # begins before this range
             yield from _pulls(lines, lines.tell(), part.end)
+        finally:
+            lines.detach()  # who opened the file closes it
 
 
 # Which files there are
@@ -99,17 +115,19 @@ def _read(part: FileRange) -> Iterator[Pull]:
 def _expand(pattern: str) -> Iterator[FileRange]:
     found = _matches(pattern)
     if not found:
-        raise NoSuchInput(f"--input {pattern} matches no file")
+        folder = f"; it is a folder: give {pattern.rstrip('/')}/*" if _is_folder(pattern) else ""
+        raise NoSuchInput(f"--input {pattern} matches no file{folder}")
     archived = [uri for uri in found if _is_avro(uri)]
     step = 1 if is_local(pattern) else max(1, len(archived) // CHECKED_FILES)
     for uri in archived[::step]:
         _check(uri)
     for uri, size in found.items():
         if _is_avro(uri) or uri.endswith(".gz"):
-            yield FileRange(uri, 0, -1)
+            yield FileRange(uri, 0, -1, size)
             continue
         for start in range(0, size, RANGE_BYTES):
-            yield FileRange(uri, start, min(size, start + RANGE_BYTES))
+            end = min(size, start + RANGE_BYTES)
+            yield FileRange(uri, start, end, end - start)
 
 
 def _matches(pattern: str) -> dict[str, int]:
@@ -134,7 +152,7 @@ def _is_file(filesystem: Any, path: str, kind: str) -> bool:
 def _check(uri: str) -> None:
     """Refuse an Avro file that can be seen to hold no events; what is damaged shows when it is read."""
     try:
-        with _opened(uri, CHECKED_BYTES) as file:
+        with _opened(uri, CHECKED_BYTES) as (file, _):
             check_archive(file, uri)
     except NotArchived as error:
         raise NoSuchInput(f"--input {uri}: {error}") from error
@@ -143,8 +161,8 @@ def _check(uri: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(uri: str, ahead: int) -> Iterator[Any]:
-    """The content of a file; so many bytes are fetched ahead of what is read.
+def _opened(uri: str, ahead: int) -> Iterator[tuple[Any, Any]]:
+    """The content of a file, and the file itself; so many bytes are fetched ahead of what is read.
 
     Without a kind of cache gcsfs sends a request for each of fastavro's reads, of a byte or of 3 KB.
     """
@@ -152,13 +170,17 @@ def _opened(uri: str, ahead: int) -> Iterator[Any]:
     with filesystem.open(uri, "rb", block_size=ahead, cache_type="readahead") as raw:
         if uri.endswith(".gz"):
             with gzip.open(raw) as unpacked:
-                yield unpacked
+                yield unpacked, raw
         else:
-            yield raw
+            yield raw, raw
 
 
 def _filesystem_of(uri: str) -> Any:
     return fsspec.filesystem("file") if is_local(uri) else client_of(uri)
+
+
+def _is_folder(pattern: str) -> bool:
+    return is_local(pattern) and not is_missing_folder(pattern)
 
 
 def _is_avro(path: str) -> bool:

@@ -21,7 +21,7 @@ from runtime.keeping import (
 )
 from runtime.ledger import ConnectorTally
 from runtime.receipts import Receipts
-from schemas.batch import Batch, Token, decode_batch
+from schemas.batch import Batch, Token, encode_batch
 from schemas.lane import Lane
 
 
@@ -36,7 +36,7 @@ class Flight:
 
     @property
     def size(self) -> int:
-        return len(self.batch.lines)
+        return self.batch.size
 
     def land(self, receipts: Receipts) -> "Landed":
         """Turn the outcome into what flows on: undelivered events, letters, counts, shares."""
@@ -88,12 +88,11 @@ def take_off(
     deadlines: Deadlines,
     config: Config,
     key: str,
-    encoded: bytes,
+    batch: Batch,
     now: int,
 ) -> Flight:
-    """Start to deliver an encoded batch of the lane `key`, or to bury it if it comes too late."""
+    """Start to deliver a batch of the lane `key`, or to bury it if it comes too late."""
     lane = Lane.of(key)
-    batch = decode_batch(encoded)
     entry = config.connectors.get(lane.connector)
     if deadlines.refuses(entry, batch.newest_ms, now):
         delivery = deliverer.bury(lane, entry, batch.events, letter_reason(entry))
@@ -118,13 +117,15 @@ class InFlight:
         """Bytes of events in the air."""
         return self._size
 
-    def has(self, key: str, encoded: bytes) -> bool:
+    def has(self, key: str, batch: Batch) -> bool:
+        digest = _digest(batch)
         with self._lock:
-            return _digest(encoded) in self._flights.get(key, ())
+            return digest in self._flights.get(key, ())
 
-    def add(self, key: str, encoded: bytes, flight: Flight) -> None:
+    def add(self, key: str, flight: Flight) -> None:
+        digest = _digest(flight.batch)
         with self._lock:
-            self._flights.setdefault(key, {})[_digest(encoded)] = flight
+            self._flights.setdefault(key, {})[digest] = flight
             self._size += flight.size
 
     def of(self, key: str) -> list[Flight]:
@@ -156,5 +157,5 @@ class InFlight:
             self._size -= sum(one.size for one in flights.values() if one in landed)
 
 
-def _digest(encoded: bytes) -> bytes:
-    return hashlib.sha256(encoded).digest()
+def _digest(batch: Batch) -> bytes:
+    return hashlib.sha256(encode_batch(batch)).digest()

@@ -23,9 +23,6 @@ class Route:
     app_ids: frozenset[str] | None
     leaves_out_anonymous: bool
     supported: bool
-    part: str | None
-    """The part of the lane of all these events but those that the user decides; None where more of an
-    event has to be looked at."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +37,9 @@ class Plan:
     """Connectors that filter all of them, and why."""
     routes: Sequence[Route]
     """The connectors for which the rest of the event decides."""
+    looks_at_each: bool
+    """Whether one of them looks at more of an event than its type, app, platform, and whether its user is
+    named."""
 
 
 class Router:
@@ -88,11 +88,13 @@ class Router:
             for entry in entries
             if (reason := _always_filtered(entry, event_type)) is not None
         }
+        routed = [entry for entry in entries if entry.settings.name not in filtered]
         return Plan(
             event_type,
             [entry.settings.name for entry in entries],
             filtered,
-            [_route(entry, event_type) for entry in entries if entry.settings.name not in filtered],
+            [_route(entry, event_type) for entry in routed],
+            any(entry.settings.shards > 1 or entry.sink.places_by_time for entry in routed),
         )
 
 
@@ -104,13 +106,10 @@ def _always_filtered(entry: ConnectorEntry, event_type: str) -> Filtered | None:
 
 def _route(entry: ConnectorEntry, event_type: str) -> Route:
     app_ids = entry.settings.app_ids
-    supported = entry.sink.supports(event_type)
-    is_simple = supported and app_ids is None and not entry.sink.places_by_event
     return Route(
         entry.settings.name,
         entry,
         None if app_ids is None else frozenset(app_ids),
         entry.sink.leaves_out_anonymous,
-        supported,
-        "" if is_simple else None,
+        entry.sink.supports(event_type),
     )

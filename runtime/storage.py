@@ -243,12 +243,16 @@ def _local_files(folder: Path) -> Iterator[StoredFile]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Have a folder; what of it was missing is its owner's alone, whatever the umask."""
-    if folder.is_dir():
+    """Have a folder that a power failure does not take away, with all that is flushed into it.
+
+    What of it was missing is its owner's alone, whatever the umask.
+    """
+    if folder.is_dir() or folder.parent == folder:
         return
-    if folder.parent != folder:
-        _make_folder(folder.parent)
+    _make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(PermissionError):  # who may write there need not be let to read
+        _flush(folder.parent)
 
 
 _swept: set[Path] = set()
@@ -286,8 +290,13 @@ def _writing_local(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _flush(path.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk know the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

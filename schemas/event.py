@@ -32,6 +32,10 @@ class PropertiesHeader(msgspec.Struct, frozen=True, gc=False):
     platform: str | None = None
 
 
+NO_PROPERTIES = PropertiesHeader()
+"""Of an event that has none."""
+
+
 class EventHeader(msgspec.Struct, frozen=True, gc=False):
     """The fields of an event that routing reads; `time` is in whole seconds since the epoch."""
 
@@ -81,6 +85,7 @@ def app_group_of(event: bytes) -> str | None:
     return decode_header(event).app_group_id
 
 
+_SURROGATE = re.compile(rb"\\u[dD]")
 _WHITE_SPACE = b" \t\r\n"
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -103,8 +108,10 @@ def decode_event(message: bytes, max_bytes: int) -> tuple[EventHeader, bytes]:
     line = message.strip(_WHITE_SPACE)
     if not line:
         raise InvalidEvent("invalid_json", "the message is empty")
-    _check_utf8(line)
-    if b"\\ud" in line or b"\\uD" in line:
+    if not line.isascii():
+        _check_utf8(line)
+    # A search for one byte is many times as fast as one for three.
+    if (escape := line.find(b"\\")) >= 0 and _SURROGATE.search(line, escape):
         line = _ESCAPE.sub(_mend_surrogate, line)
     header = _header_of(line)
     if b"\n" in line or b"\r" in line:  # valid JSON has them between tokens only
@@ -113,8 +120,6 @@ def decode_event(message: bytes, max_bytes: int) -> tuple[EventHeader, bytes]:
 
 
 def _check_utf8(line: bytes) -> None:
-    if line.isascii():
-        return
     try:
         line.decode()
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ Currents Export": one JSON object with the key `events`).
 
 from collections.abc import Mapping, Sequence
 
-from sinks.packing import Envelope, fill, fits_alone
+from sinks.packing import Envelope, fill
 from sinks.sink import HttpRequest, Packed, Unpackable
 
 EVENTS = Envelope(prefix=b'{"events":[', suffix=b"]}")
@@ -26,15 +26,16 @@ def pack_events(
     max_events: int,
 ) -> Packed:
     """Splice events into as few requests as the limits allow, in order."""
-    fitting = [event for event in events if fits_alone(len(event), EVENTS, max_bytes)]
+    most = max_bytes - EVENTS.weigh(0, 1)
+    fitting: Sequence[bytes] = events
+    large: Sequence[bytes] = ()
+    if max(map(len, events), default=0) > most:
+        fitting = [event for event in events if len(event) <= most]
+        large = [event for event in events if len(event) > most]
     runs = fill(map(len, fitting), EVENTS, max_bytes, max_events)
     return Packed(
         [_request(fitting[start:end], url, headers) for start, end in runs],
-        [
-            _too_large(event, max_bytes)
-            for event in events
-            if len(fitting) < len(events) and not fits_alone(len(event), EVENTS, max_bytes)
-        ],
+        [_too_large(event, max_bytes) for event in large],
     )
 
 

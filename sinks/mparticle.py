@@ -14,8 +14,8 @@ from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
-from sinks.fields import Fields, Unencodable, User, take_apart
-from sinks.mparticle_layout import Layout
+from sinks.fields import Fields, Unencodable, User, encode_text, take_apart
+from sinks.mparticle_layout import MAX_VALUE_CHARS, Layout, TypeLayout, type_layout
 from sinks.packing import Envelope
 from sinks.sink import (
     AgeLimit,
@@ -34,12 +34,13 @@ from sinks.user_batches import (
     encoded_event,
     fill_requests,
     group_by_user,
-    weigh_alone,
 )
 
 _BATCHES = Envelope(prefix=b"[", suffix=b"]")
 
 MAX_BATCH_BYTES = 128_000
+_MAX_TYPES = 4_096
+"""Event types come from messages: the memory for them is bounded."""
 
 _UNBOUND = "unbound"
 _HISTORICAL = "/historical"
@@ -145,6 +146,7 @@ class MParticleSink(Sink[MParticleConnector]):
             long_values=settings.long_values,
             attribute_values=settings.attribute_values,
         )
+        self._layout_of = functools.lru_cache(maxsize=_MAX_TYPES)(self._type_layout)
         self._platform_feeds = {**_FEEDS_OF_PLATFORMS, **settings.platform_feeds}
 
     def references(self, part: str) -> Sequence[str]:
@@ -176,10 +178,17 @@ class MParticleSink(Sink[MParticleConnector]):
         return _feed_of(part)
 
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:
-        feed = _UNBOUND if event_type in self._unbound else self._feed_of_app(header)
+        feed = self.wanted_part(header, event_type)
         if feed not in self.settings.feeds:
             return Filtered.FEED_NOT_CONFIGURED
         return feed + _HISTORICAL if self._is_historical(header, hour) else feed
+
+    @property
+    def places_by_time(self) -> bool:
+        return self.settings.historical
+
+    def wanted_part(self, header: EventHeader, event_type: str) -> str:
+        return _UNBOUND if event_type in self._unbound else self._feed_of_app(header)
 
     def _is_historical(self, header: EventHeader, hour: str) -> bool:
         """By the beginning of the hour: what is sent there must be old enough for certain."""
@@ -209,11 +218,12 @@ class MParticleSink(Sink[MParticleConnector]):
         try:
             fields = take_apart(event)
             user = fields.user or User()
-            event_type = canonical_event_type(fields.event_type)
-            head = self._layout.take_head(fields.properties or {}, user, event_type)
+            of_type = self._layout_of(fields.event_type)
+            head = self._layout.take_head(fields.properties or {}, user, of_type.keeps_phone)
         except Unencodable:
             return None
-        return encoded_event(event, fields.id, user.external_user_id or "", head, event)
+        id_json = encode_text(fields.id)
+        return encoded_event(event, fields.id, id_json, user.external_user_id or "", head, event)
 
     @property
     def _most_batch_bytes(self) -> int:
@@ -269,34 +279,33 @@ class MParticleSink(Sink[MParticleConnector]):
 
     def _encode_event(self, event: bytes, most: int) -> EncodedEvent | Unpackable:
         try:
-            fields = take_apart(event)
-            encoded = self._encoded(event, fields, canonical_event_type(fields.event_type))
+            encoded = self._encoded(event, take_apart(event))
         except Unencodable as error:
             return Unpackable(event, "unencodable", str(error))
-        size = weigh_alone(encoded)
-        if size > most:
-            return Unpackable(
-                event, "too_large", f"{size} bytes as a user batch, at most {most} are taken"
-            )
+        if encoded.weight > most:
+            detail = f"{encoded.weight} bytes as a user batch, at most {most} are taken"
+            return Unpackable(event, "too_large", detail)
         return encoded
 
-    def _encoded(self, event: bytes, fields: Fields, event_type: str) -> EncodedEvent:
+    def _encoded(self, event: bytes, fields: Fields) -> EncodedEvent:
         values = fields.properties or {}
         user = fields.user or User()
+        of_type = self._layout_of(fields.event_type)
         # What identifies user and device is taken out of the values; attributes are what is left.
-        start = self._layout.take_head(values, user, event_type)
-        all_scalar = self._layout.all_scalar(event)
-        body = self._layout.event(fields, values, event_type, self._name(event_type), all_scalar)
-        return encoded_event(event, fields.id, user.external_user_id or "", start, body)
+        head = self._layout.take_head(values, user, of_type.keeps_phone)
+        id_json = encode_text(fields.id)
+        may_be_long = len(event) > MAX_VALUE_CHARS  # a character takes a byte at least
+        body = self._layout.event(fields, values, id_json, of_type, may_be_long)
+        return encoded_event(event, fields.id, id_json, user.external_user_id or "", head, body)
 
-    def _name(self, event_type: str) -> str:
+    def _type_layout(self, spelling: str) -> TypeLayout:
+        event_type = canonical_event_type(spelling)
         name = self._names.get(event_type)
-        if name is not None:
-            return name
-        if self.settings.unnamed_events == "raw":
-            return event_type
-        # The settings have changed since the event was routed.
-        raise Unencodable("event_type", "mParticle has no name for it")
+        if name is None and self.settings.unnamed_events == "raw":
+            name = event_type
+        if name is None:  # the settings have changed since the event was routed
+            raise Unencodable("event_type", "mParticle has no name for it")
+        return type_layout(event_type, name)
 
 
 def _feed_of(part: str) -> str:

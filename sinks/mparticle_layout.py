@@ -8,16 +8,53 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw
 
 from schemas.catalogue import VARIATION, VARIATION_OF_BANNERS
-from sinks.fields import NULL, Fields, Unencodable, User, Values, is_text, take_text
+from sinks.fields import (
+    Fields,
+    Unencodable,
+    User,
+    Values,
+    encode_json,
+    encode_text,
+    is_text,
+    take_text,
+)
 
 MAX_ATTRIBUTES = 100
 MAX_VALUE_CHARS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class TypeLayout:
+    """What the type of an event decides."""
+
+    dropped: tuple[str, ...]
+    """Fields that stand in no tab."""
+    keeps_phone: bool
+    """Whether the number that a message went to stays an attribute of the event besides."""
+    start: bytes
+    """The event's JSON up to its id."""
+    end: bytes
+    """The event's JSON after its attributes."""
+
+
+def type_layout(event_type: str, name: str) -> TypeLayout:
+    """The layout of a (canonical) event type that mParticle knows by this name."""
+    if event_type == "users.behaviors.Uninstall":  # mParticle has a type of its own for it
+        kind, end = b"uninstall", b"}}"
+    else:
+        kind = b"custom_event"
+        end = b',"event_name":%b,"custom_event_type":"other"}}' % encode_text(name)
+    return TypeLayout(
+        _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()),
+        event_type.startswith("users.messages.sms."),
+        b'{"event_type":"%b","data":{"source_message_id":' % kind,
+        end,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,109 +68,118 @@ class Layout:
     long_values: Literal["cut", "drop", "keep"]
     attribute_values: Literal["json", "text"]
 
-    def take_head(self, values: Values, user: User, event_type: str) -> bytes:
+    def take_head(self, values: Values, user: User, keeps_phone: bool) -> bytes:
         """Take user and device out of the values: a batch's JSON up to its events."""
         identities = self._take_identities(values, user)
-        user_attributes = _take_user_attributes(values, event_type)
-        device_info = self._take_device_info(values, user)
-        head = _Head(self.environment, identities, user_attributes, device_info)
-        return _encode_json(head)[:-1]
-
-    @functools.cached_property
-    def _platforms(self) -> Mapping[bytes, str]:
-        return {**_PLATFORMS, b'"kindle"': self.kindle}
-
-    def all_scalar(self, event: bytes) -> bool:
-        """Whether the values of an event can be attributes as they are, as those of most events.
-
-        It is no longer than a value may be, and has no list, no null, and no objects but itself, its
-        user and its properties: a count tells that sooner than a look at each value.
-        """
-        return (
-            len(event) <= MAX_VALUE_CHARS
-            and event.count(b"{") == 3
-            and b"[" not in event
-            and b"null" not in event
-            and self.attribute_values == "json"
+        attributes = b"{}" if values.keys().isdisjoint(_OF_PHONE) else _phone(values, keeps_phone)
+        device = b"{}" if values.keys().isdisjoint(_OF_DEVICE) else self._device(values, user)
+        return b'%b%b},"user_attributes":%b,"device_info":%b' % (
+            *(self._start, identities, attributes, device),
         )
 
-    def event(
-        self, fields: Fields, values: Values, event_type: str, name: str, all_scalar: bool
-    ) -> bytes:
-        """The event's JSON; its attributes are the values that are left."""
-        attributes = self._attributes(values, fields, event_type, all_scalar)
-        data = _Data(fields.id, fields.time * 1_000, attributes)
-        if event_type == "users.behaviors.Uninstall":  # mParticle has a type of its own for it
-            return _encode_json(_Event("uninstall", data))
-        data.event_name = name
-        data.custom_event_type = "other"
-        return _encode_json(_Event("custom_event", data))
+    @functools.cached_property
+    def _start(self) -> bytes:
+        """The JSON up to the user's id.
 
-    def _take_identities(self, values: Values, user: User) -> dict[str, Raw | str]:
+        There is no `schema_version`, which mParticle's schema does not know.
+        """
+        environment, key = encode_text(self.environment), encode_text(self.identity_key)
+        return b'{"environment":%b,"user_identities":{%b:' % (environment, key)
+
+    @functools.cached_property
+    def _platforms(self) -> Mapping[str, str]:
+        return {**_PLATFORMS, "kindle": self.kindle}
+
+    @functools.cached_property
+    def _scalars(self) -> frozenset[type]:
+        """The types of values that can be attributes as they are."""
+        return frozenset({str} if self.attribute_values == "text" else {str, int, bool, Raw})
+
+    def event(
+        self,
+        fields: Fields,
+        values: Values,
+        id_json: bytes,
+        of_type: TypeLayout,
+        may_be_long: bool,
+    ) -> bytes:
+        """The event's JSON; its attributes are the values that are left.
+
+        `may_be_long` tells whether one of them may be too long for an attribute.
+        """
+        attributes = encode_json(self._attributes(values, fields, of_type, may_be_long))
+        return b'%b%b,"timestamp_unixtime_ms":%d,"custom_attributes":%b%b' % (
+            *(of_type.start, id_json, fields.time * 1_000, attributes, of_type.end),
+        )
+
+    def _take_identities(self, values: Values, user: User) -> bytes:
         if not user.external_user_id:
             raise Unencodable("user.external_user_id", "mParticle takes no event without it")
-        identities: dict[str, Raw | str] = {self.identity_key: user.external_user_id}
-        if email := take_text(values, "email_address"):
-            identities["email"] = email
-        return identities
+        user_id = encode_text(user.external_user_id)
+        email = take_text(values, "email_address")
+        return user_id if email is None else b'%b,"email":%b' % (user_id, encode_text(email))
 
-    def _take_device_info(self, values: Values, user: User) -> dict[str, Any]:
+    def _device(self, values: Values, user: User) -> bytes:
         """What is known of the device; what the schema does not take is left among the values."""
-        platform = _take_mapped(values, "platform", self._platforms)
-        is_apple = platform in {"iOS", "tvOS"}
-        ad_id = _take_ad_id(values)
-        limits = _take_mapped(values, "ad_tracking_enabled", _LIMITS_AD_TRACKING)
-        if limits is not None and self.limit_ad_tracking != "inverse":
-            limits = None if self.limit_ad_tracking == "omit" else not limits
-        info = {
-            "platform": platform,
-            "device_model": take_text(values, "device_model"),
-            "limit_ad_tracking": limits,
-            "ios_idfv": user.device_id if is_apple and _is_uuid(user.device_id) else None,
-        }
-        return {name: value for name, value in info.items() if value is not None} | ad_id
+        info: dict[str, Any] = {}
+        platform = _mapped(values.get("platform"), self._platforms)
+        if platform is not None:
+            del values["platform"]
+            info["platform"] = platform
+        if model := take_text(values, "device_model"):
+            info["device_model"] = model
+        tracks = values.get("ad_tracking_enabled")
+        if type(tracks) is bool:
+            del values["ad_tracking_enabled"]
+            if self.limit_ad_tracking != "omit":  # the sense of the names is the opposite
+                info["limit_ad_tracking"] = (
+                    tracks if self.limit_ad_tracking == "same" else not tracks
+                )
+        if platform in _APPLE and _is_uuid(user.device_id):
+            info["ios_idfv"] = user.device_id
+        if "ad_id" in values:
+            info |= _take_ad_id(values)
+        return encode_json(info)
 
     def _attributes(
-        self, values: Values, fields: Fields, event_type: str, all_scalar: bool
-    ) -> dict[str, Raw | str]:
+        self, values: Values, fields: Fields, of_type: TypeLayout, may_be_long: bool
+    ) -> Values:
         """The values that are left, without nulls.
 
         Raises:
             Unencodable: there are more than an event may have; which to leave out is not ours to say.
         """
-        for dropped in _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()):
+        for dropped in of_type.dropped:
             values.pop(dropped, None)
         if "content_card_id" in values:
             values["card_id"] = values.pop("content_card_id")
-        if fields.user and fields.user.device_id != NULL:
+        if fields.user and fields.user.device_id is not None:
             values["device_id"] = fields.user.device_id
-        attributes = cast("dict[str, Raw | str]", values)
-        if not all_scalar:
-            attributes = {
-                name: attribute
-                for name, value in values.items()
-                if (attribute := self._attribute(value)) is not None
-            }
-        attributes["source_request_id"] = fields.id
-        if len(attributes) > MAX_ATTRIBUTES:
-            raise Unencodable(
-                "properties", f"{len(attributes)} attributes, at most {MAX_ATTRIBUTES}"
-            )
+        if may_be_long or not self._scalars.issuperset(map(type, values.values())):
+            values = self._flatten(values)
+        values["source_request_id"] = fields.id
+        if len(values) > MAX_ATTRIBUTES:
+            raise Unencodable("properties", f"{len(values)} attributes, at most {MAX_ATTRIBUTES}")
+        return values
+
+    def _flatten(self, values: Values) -> Values:
+        """The values with what becomes of lists, objects, nulls and long texts."""
+        attributes = {}
+        for name, value in values.items():
+            attribute = self._attribute(value)
+            if attribute is not None:
+                attributes[name] = attribute
         return attributes
 
-    def _attribute(self, value: Raw) -> Raw | str | None:
-        """A scalar in its own spelling; of an array or object, which is none, the JSON text."""
-        text = bytes(value)
-        if text == b"null":
+    def _attribute(self, value: Any) -> Any:
+        """A scalar as it is; of an array or object, which is none, the JSON text."""
+        if value is None:
             return None
-        if text[0] in b"[{":
-            return self._bounded(text.decode())
-        # A character takes a byte at least, so only long values need a closer look.
-        if len(text) > MAX_VALUE_CHARS and text[0] == ord('"'):
-            return self._bounded(msgspec.json.decode(text, type=str))
-        if self.attribute_values == "text" and text[0] != ord('"'):
-            return text.decode()
-        return value
+        if type(value) is str:
+            return self._bounded(value)
+        if type(value) is list or type(value) is dict:
+            return self._bounded(encode_json(value).decode())
+        return encode_json(value).decode() if self.attribute_values == "text" else value
 
     def _bounded(self, text: str) -> str | None:
         """The text within the limit, by the most cautious count: in UTF-16 units.
@@ -141,97 +187,60 @@ class Layout:
         What becomes of a longer value is not published. Should its event be refused, nobody would
         hear of it; so by default the end of the value is given up, and an ellipsis says so.
         """
+        if 2 * len(text) <= MAX_VALUE_CHARS or self.long_values == "keep":
+            return text
         units = text.encode("utf-16-le")
-        if len(units) <= 2 * MAX_VALUE_CHARS or self.long_values == "keep":
+        if len(units) <= 2 * MAX_VALUE_CHARS:
             return text
         if self.long_values == "drop":
             return None
         return units[: 2 * (MAX_VALUE_CHARS - 1)].decode("utf-16-le", "ignore") + "…"
 
 
-class _Data(msgspec.Struct):
-    source_message_id: str
-    timestamp_unixtime_ms: int
-    custom_attributes: dict[str, Raw | str]
-    event_name: str | UnsetType = UNSET
-    custom_event_type: Literal["other"] | UnsetType = UNSET
-
-
-class _Event(msgspec.Struct):
-    event_type: Literal["custom_event", "uninstall"]
-    data: _Data
-
-
-class _Head(msgspec.Struct):
-    """A batch without its events; it has no `schema_version`, which the schema does not know."""
-
-    environment: str
-    user_identities: dict[str, Raw | str]
-    user_attributes: dict[str, Raw]
-    device_info: dict[str, Any]
-
-
-_encode_json = msgspec.json.Encoder().encode
-
-
-def _take_user_attributes(values: Values, event_type: str) -> dict[str, Raw]:
-    """The user's phone number.
+def _phone(values: Values, keeps_phone: bool) -> bytes:
+    """The user's phone number, as user attributes.
 
     `to_phone_number` stays an attribute of SMS events besides: so the platform's page of mParticle
     lists it.
     """
-    to_phone = values.get("to_phone_number", NULL)
-    if not is_text(to_phone):
+    phone = values.get("to_phone_number")
+    if not is_text(phone):
         phone = take_text(values, "user_phone_number")
-        return {} if phone is None else {"$mobile": phone}
-    if not event_type.startswith("users.messages.sms."):
+    elif not keeps_phone:
         del values["to_phone_number"]
-    return {"$mobile": to_phone}
+    return b"{}" if phone is None else b'{"$mobile":%b}' % encode_text(phone)
 
 
-_PLATFORMS = {
-    b'"ios"': "iOS",
-    b'"android"': "Android",
-    b'"web"': "web",
-    b'"tvos"': "tvOS",
-    b'"roku"': "roku",
-}
+_OF_PHONE = frozenset({"to_phone_number", "user_phone_number"})
+_OF_DEVICE = frozenset({"platform", "device_model", "ad_tracking_enabled", "ad_id"})
+_PLATFORMS = {"ios": "iOS", "android": "Android", "web": "web", "tvos": "tvOS", "roku": "roku"}
+_APPLE = frozenset({"iOS", "tvOS"})
 _OF_MICROSOFT = "microsoft_advertising_id"
 _AD_IDS = {
-    b'"ios_idfa"': "ios_advertising_id",
-    b'"google_ad_id"': "android_advertising_id",
-    b'"windows_ad_id"': _OF_MICROSOFT,
-    b'"roku_ad_id"': "roku_advertising_id",
+    "ios_idfa": "ios_advertising_id",
+    "google_ad_id": "android_advertising_id",
+    "windows_ad_id": _OF_MICROSOFT,
+    "roku_ad_id": "roku_advertising_id",
 }
-_LIMITS_AD_TRACKING = {b"true": False, b"false": True}
-"""By `ad_tracking_enabled`, whose sense is the opposite."""
-
-_UUID = re.compile(rb'"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"')
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _take_ad_id(values: Values) -> dict[str, Raw]:
+def _take_ad_id(values: Values) -> dict[str, str]:
     """Under the name of its type; all but Microsoft's have to be UUIDs there."""
-    ad_id = values.get("ad_id")
-    if ad_id is None:
-        return {}
-    name = _AD_IDS.get(bytes(values.get("ad_id_type", NULL)))
+    ad_id = values["ad_id"]
+    name = _mapped(values.get("ad_id_type"), _AD_IDS)
     if name is None or not (_is_uuid(ad_id) or (name == _OF_MICROSOFT and is_text(ad_id))):
         return {}
     del values["ad_id"], values["ad_id_type"]
     return {name: ad_id}
 
 
-def _take_mapped(values: Values, name: str, mapping: Mapping[bytes, Any]) -> Any:
-    """Take a value out and return what it is mapped to; an unknown value stays where it is."""
-    value = values.get(name)
-    found = None if value is None else mapping.get(bytes(value))
-    if found is not None:
-        del values[name]
-    return found
+def _mapped(value: Any, mapping: Mapping[str, str]) -> str | None:
+    return mapping.get(value) if type(value) is str else None
 
 
-def _is_uuid(value: Raw) -> bool:
-    return _UUID.fullmatch(value) is not None
+def _is_uuid(value: Any) -> bool:
+    return type(value) is str and _UUID.fullmatch(value) is not None
 
 
 _DROPPED = (
@@ -249,4 +258,3 @@ _DROPPED_OF_TYPE = {
     "users.canvas.experimentstep.Conversion": ("app_id",),
     "users.messages.inappmessage.Abort": ("card_id",),
 }
-"""Fields that stand in no tab."""

@@ -1,7 +1,9 @@
 """Filling requests under limits: check before adding, envelope weighed."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +28,17 @@ def fill(
 ) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of runs of parts that fit a request each, in order.
 
-    A part that fits no request by itself must not be among `sizes`: see `fits_alone`.
+    A part that fits no request (see `fits_alone`) becomes a run of its own.
     """
-    start, end, body_bytes = 0, 0, 0
-    for size in sizes:
-        count = end - start
-        full = count == max_count or envelope.weigh(body_bytes + size, count + 1) > max_bytes
-        if count and full:
-            yield start, end
-            start, body_bytes = end, 0
-        body_bytes += size
-        end += 1
-    if end > start:
+    separator = len(envelope.separator)
+    room = max_bytes - envelope.weigh(0, 1) + separator
+    ends = [0, *accumulate(size + separator for size in sizes)]
+    start, last = 0, len(ends) - 1
+    while start < last:
+        fitting = bisect_right(ends, ends[start] + room, start + 2) - 1
+        end = min(fitting, start + max_count)
         yield start, end
+        start = end
 
 
 def fits_alone(size: int, envelope: Envelope, max_bytes: int) -> bool:

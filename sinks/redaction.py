@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from schemas.connector import Redact
-from sinks.fields import NULL, REDACTED, Unencodable
+from sinks.fields import REDACTED, Unencodable
 
 MAX_DEPTH = 16
 """Each level that is looked into takes the time and the memory of all that stands in it."""
@@ -54,7 +54,7 @@ class Redactor:
         try:
             return self._for_replay.replace(event)
         except Unencodable:
-            return bytes(REDACTED)
+            return _REDACTED
 
 
 class _Replacer:
@@ -101,7 +101,7 @@ class _Replacer:
         return msgspec.json.encode(members | changed)
 
     def _member(self, name: str, value: bytes, levels: int) -> bytes | None:
-        if value == bytes(NULL):
+        if value == b"null":
             return None
         how = self._how.get(name)
         return self._value(value, levels) if how is None else how(value)
@@ -126,7 +126,7 @@ class _Replacer:
                 msgspec.json.decode(text, type=Raw)  # all of it is JSON
                 return None
         except msgspec.DecodeError:
-            return bytes(REDACTED) if self._may_name_a_field(text) else None
+            return _REDACTED if self._may_name_a_field(text) else None
         return msgspec.json.encode(replaced.decode())
 
     def _may_name_a_field(self, text: bytes) -> bool:
@@ -149,12 +149,13 @@ def _repeats_a_key(value: bytes, members: Mapping[str, Raw]) -> bool:
 
 
 _ROUTED = frozenset({"app_group_id", "app_id", "platform"})
+_REDACTED = msgspec.json.encode(REDACTED)
 _MARK = "sha256:"
 _MARKED = re.compile(rf"{_MARK}[0-9a-f]{{64}}")
 
 
 def _removed(value: bytes) -> bytes:  # noqa: ARG001 - one signature for every way
-    return bytes(REDACTED)
+    return _REDACTED
 
 
 def _hash(value: bytes) -> bytes:

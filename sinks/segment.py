@@ -1,12 +1,13 @@
 """Segment: track calls in batches to the HTTP API ("HTTP API source" of Segment)."""
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
 from schemas.catalogue import (
     VARIATION,
@@ -20,12 +21,12 @@ from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
 from sinks.fields import (
-    NULL,
     REDACTED,
     Fields,
     Unencodable,
     User,
     Values,
+    encode_json,
     is_text,
     take_apart,
     take_text,
@@ -39,6 +40,8 @@ _BATCH = Envelope(prefix=b'{"batch":[', suffix=b"]}")
 
 MAX_ITEM_BYTES = 32_000
 MAX_MESSAGE_ID_CHARS = 99
+_MAX_TYPES = 4_096
+"""Event types come from messages: the memory for them is bounded."""
 
 
 class SegmentConnector(Connector, frozen=True, kw_only=True):
@@ -89,6 +92,7 @@ class SegmentSink(Sink[SegmentConnector]):
     def __init__(self, settings: SegmentConnector) -> None:
         super().__init__(settings)
         self._names = _names(settings)
+        self._layout_of = functools.lru_cache(maxsize=_MAX_TYPES)(self._type_layout)
 
     @property
     def leaves_out_anonymous(self) -> bool:
@@ -121,20 +125,23 @@ class SegmentSink(Sink[SegmentConnector]):
 
     def _encode_event(self, event: bytes) -> bytes:
         fields = take_apart(event)
-        event_type = canonical_event_type(fields.event_type)
-        track = _track(fields, event_type, self._name(event_type))
-        if event_type == "users.messages.email.Click":
-            _rename(track.properties, "url", self.settings.email_link)
-        return _encode_track(track)
+        return encode_json(_track(fields, self._layout_of(fields.event_type)))
 
-    def _name(self, event_type: str) -> str:
+    def _type_layout(self, spelling: str) -> "_TypeLayout":
+        event_type = canonical_event_type(spelling)
         name = self._names.get(event_type)
-        if name is not None:
-            return name
-        if self.settings.unnamed_events == "raw":
-            return event_type
-        # The settings have changed since the event was routed.
-        raise Unencodable("event_type", "Segment has no name for it")
+        if name is None and self.settings.unnamed_events == "raw":
+            name = event_type
+        if name is None:  # the settings have changed since the event was routed
+            raise Unencodable("event_type", "Segment has no name for it")
+        is_email_click = event_type == "users.messages.email.Click"
+        return _TypeLayout(
+            name,
+            _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()),
+            event_type in _PLATFORM_IS_DEVICE_TYPE,
+            event_type in _PHONE_IS_THE_USERS,
+            self.settings.email_link if is_email_click else "url",
+        )
 
 
 def _names(settings: SegmentConnector) -> Mapping[str, str]:
@@ -148,38 +155,30 @@ def _names(settings: SegmentConnector) -> Mapping[str, str]:
 # A track call, as the Segment tabs of the platform's "Message engagement events" have it.
 
 
-class _Traits(msgspec.Struct):
-    email: Raw | UnsetType = UNSET
-    phone: Raw | UnsetType = UNSET
+class _TypeLayout(NamedTuple):
+    """What the type of an event decides."""
+
+    name: str
+    dropped: tuple[str, ...]
+    """Fields that stand in no tab."""
+    platform_is_device_type: bool
+    phone_is_the_users: bool
+    link: str
+    """What the field `url` is called."""
 
 
-class _Device(msgspec.Struct):
-    model: Raw | UnsetType = UNSET
-    type: Raw | UnsetType = UNSET
-
-
-class _Context(msgspec.Struct):
-    """Both keys are always there, if empty."""
-
-    device: _Device
-    traits: _Traits
-
-
-class _Track(msgspec.Struct, rename="camel", tag_field="type", tag="track"):
+class _Track(msgspec.Struct, rename="camel", tag_field="type", tag="track", gc=False):
     """One item; it has no `sentAt`, by which Segment would shift the time of late events."""
 
     event: str
     message_id: str
-    timestamp: datetime
-    context: _Context
+    timestamp: str
+    context: Mapping[str, Mapping[str, str]]
+    """`device` and `traits` are always there, if empty."""
     properties: Values
     user_id: str | UnsetType = UNSET
-    anonymous_id: Raw | UnsetType = UNSET
+    anonymous_id: str | UnsetType = UNSET
 
-
-_EMPTY = Raw(b'""')
-
-_encode_track = msgspec.json.Encoder().encode
 
 _PLATFORM_IS_DEVICE_TYPE = frozenset(
     {
@@ -206,10 +205,9 @@ _DROPPED_OF_TYPE = {
     "users.messages.banner.Abort": ("platform",),
     "users.messages.whatsapp.Click": ("url",),
 }
-"""Fields that stand in no tab."""
 
 
-def _track(fields: Fields, event_type: str, name: str) -> _Track:
+def _track(fields: Fields, of_type: _TypeLayout) -> _Track:
     values = fields.properties or {}
     user = fields.user or User()
     external = user.external_user_id
@@ -219,45 +217,52 @@ def _track(fields: Fields, event_type: str, name: str) -> _Track:
         raise Unencodable(
             "user", "neither external_user_id nor user_id, of which Segment needs one"
         )
-    context = _take_context(values, event_type)
-    _rearrange(values, user, event_type)
-    return _Track(
-        name,
-        _message_id(fields.id),
-        datetime.fromtimestamp(fields.time, timezone.utc),
-        context,
-        values,
-        user_id,
-        anonymous_id,
-    )
+    context = _EMPTY if values.keys().isdisjoint(_OF_CONTEXT) else _take_context(values, of_type)
+    _rearrange(values, user, of_type)
+    time = _timestamp(fields.time)
+    message_id = _message_id(fields.id)
+    return _Track(of_type.name, message_id, time, context, values, user_id, anonymous_id)
 
 
-def _take_context(values: Values, event_type: str) -> _Context:
-    has_type = event_type in _PLATFORM_IS_DEVICE_TYPE
+@functools.lru_cache(maxsize=4_096)
+def _timestamp(seconds: int) -> str:
+    """ISO 8601, in UTC; many events share a second."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _take_context(values: Values, of_type: _TypeLayout) -> Mapping[str, Mapping[str, str]]:
+    device: dict[str, str] = {}
+    if model := take_text(values, "device_model"):
+        device["model"] = model
+    if of_type.platform_is_device_type and (platform := take_text(values, "platform")):
+        device["type"] = platform
+    traits: dict[str, str] = {}
+    if email := take_text(values, "email_address"):
+        traits["email"] = email
     phone = take_text(values, "to_phone_number")
-    if phone is None and event_type in _PHONE_IS_THE_USERS:
+    if phone is None and of_type.phone_is_the_users:
         phone = take_text(values, "user_phone_number")
-    return _Context(
-        _Device(
-            take_text(values, "device_model") or UNSET,
-            (has_type and take_text(values, "platform")) or UNSET,
-        ),
-        _Traits(take_text(values, "email_address") or UNSET, phone or UNSET),
-    )
+    if phone:
+        traits["phone"] = phone
+    return {"device": device, "traits": traits}
 
 
-def _rearrange(values: Values, user: User, event_type: str) -> None:
+_OF_CONTEXT = frozenset(
+    {"device_model", "platform", "email_address", "to_phone_number", "user_phone_number"}
+)
+_EMPTY: Mapping[str, Mapping[str, str]] = {"device": {}, "traits": {}}
+
+
+def _rearrange(values: Values, user: User, of_type: _TypeLayout) -> None:
     """Make the values what is left of them as properties."""
-    for dropped in _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()):
+    for dropped in of_type.dropped:
         values.pop(dropped, None)
-    _rename(values, "content_card_id", "card_id")
-    if user.device_id != NULL:
+    if "content_card_id" in values:
+        values["card_id"] = values.pop("content_card_id")
+    if user.device_id is not None:
         values["device_id"] = user.device_id
-
-
-def _rename(values: Values, name: str, new_name: str) -> None:
-    if name in values and new_name != name:
-        values[new_name] = values.pop(name)
+    if of_type.link != "url" and "url" in values:
+        values[of_type.link] = values.pop("url")
 
 
 def _message_id(event_id: str) -> str:
@@ -267,9 +272,9 @@ def _message_id(event_id: str) -> str:
     return hashlib.sha256(event_id.encode()).hexdigest()
 
 
-def _anonymous_id(user_id: Raw) -> Raw | UnsetType:
+def _anonymous_id(user_id: Any) -> str | UnsetType:
     if is_text(user_id):
         return user_id
-    if user_id in (NULL, _EMPTY, REDACTED):
+    if user_id is None or user_id in ("", REDACTED):
         return UNSET
     raise Unencodable("user.user_id", "no text, which Segment's anonymousId is")

@@ -233,6 +233,9 @@ class Sink(ABC, Generic[SettingsT]):
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:  # noqa: ARG002
         """Return the part of the lane that this partner's grouping adds, or why there is none.
 
+        Of the header it looks at the app, the platform and, if it `places_by_time`, the time; events that
+        are the same in these share its answer.
+
         Args:
             header: the event's own header.
             event_type: its canonical event type.
@@ -240,10 +243,14 @@ class Sink(ABC, Generic[SettingsT]):
         """
         return ""
 
+    def wanted_part(self, header: EventHeader, event_type: str) -> str:  # noqa: ARG002
+        """The part that an event belongs to, whether it is configured or not: for people to read."""
+        return ""
+
     @property
-    def places_by_event(self) -> bool:
-        """Whether `place` returns anything but the empty part."""
-        return type(self).place is not Sink.place
+    def places_by_time(self) -> bool:
+        """Whether `place` looks at the time of an event."""
+        return False
 
     def has_part(self, part: str) -> bool:
         """Whether a part of a lane is one of this connector's, as it is configured now.

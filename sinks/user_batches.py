@@ -2,72 +2,75 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
 _EVENTS = b',"events":['
 _REQUEST_ID = b'],"source_request_id":'
+_FRAME_BYTES = len(_EVENTS) + len(_REQUEST_ID) + len(b"}")
 _HASH_BYTES = 66
 """A SHA-256 in quotes."""
 _encode = msgspec.json.Encoder().encode
 
 
-class EncodedEvent(NamedTuple):
+class EncodedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event in the partner's shape, and the batch that it may be in."""
 
     original: bytes
     event_id: str
+    id_json: bytes
     user: str
     head: bytes
     """Identities, attributes and device as a JSON object without its closing brace."""
     body: bytes
-    id_json: bytes
+    weight: int
+    """What a batch of this event weighs."""
 
 
 def encoded_event(
-    original: bytes, event_id: str, user: str, head: bytes, body: bytes
+    original: bytes, event_id: str, id_json: bytes, user: str, head: bytes, body: bytes
 ) -> EncodedEvent:
-    """An event with its id as JSON, which is weighed more than once."""
-    return EncodedEvent(original, event_id, user, head, body, _encode(event_id))
+    """An event with its weight."""
+    weight = len(head) + _FRAME_BYTES + len(body) + len(id_json)
+    return EncodedEvent(original, event_id, id_json, user, head, body, weight)
 
 
-@dataclass
-class UserBatch:
-    """Events that share user, attributes and device, in order."""
+class UserBatch(msgspec.Struct, gc=False):
+    """Events that share user, attributes and device, in order; of most users there is only a `first`."""
 
-    members: list[EncodedEvent] = field(default_factory=list)
-    body_bytes: int = 0
+    first: EncodedEvent
+    weight: int
+    more: list[EncodedEvent] | None = None
 
     @property
-    def weight(self) -> int:
-        return _weigh(self.members[0], self.body_bytes, len(self.members))
+    def members(self) -> list[EncodedEvent]:
+        return [self.first, *(self.more or ())]
+
+    def __len__(self) -> int:
+        return 1 if self.more is None else 1 + len(self.more)
 
     def weigh_with(self, event: EncodedEvent) -> int:
         """What the batch weighs with one event more."""
-        return _weigh(event, self.body_bytes + len(event.body), len(self.members) + 1)
+        request_id = _HASH_BYTES - len(self.first.id_json) if self.more is None else 0
+        return self.weight + request_id + 1 + len(event.body)
 
     def add(self, event: EncodedEvent) -> None:
-        self.members.append(event)
-        self.body_bytes += len(event.body)
+        self.weight = self.weigh_with(event)
+        if self.more is None:
+            self.more = []
+        self.more.append(event)
 
     def encode(self) -> bytes:
-        bodies = b",".join(member.body for member in self.members)
-        request_id = self._request_id()
-        return self.members[0].head + _EVENTS + bodies + _REQUEST_ID + request_id + b"}"
+        first = self.first
+        if self.more is None:
+            return b"%b%b%b%b%b}" % (first.head, _EVENTS, first.body, _REQUEST_ID, first.id_json)
+        bodies = b",".join([member.body for member in self.members])
+        return b"%b%b%b%b%b}" % (first.head, _EVENTS, bodies, _REQUEST_ID, self._hash_of_ids())
 
-    def _request_id(self) -> bytes:
-        """What mParticle de-duplicates by: the event's id; of several the hash of their ids."""
-        if len(self.members) == 1:
-            return self.members[0].id_json
-        ids = "\n".join(member.event_id for member in self.members)
+    def _hash_of_ids(self) -> bytes:
+        """What mParticle de-duplicates a batch of several by."""
+        ids = "\n".join([member.event_id for member in self.members])
         return _encode(hashlib.sha256(ids.encode()).hexdigest())
-
-
-def weigh_alone(event: EncodedEvent) -> int:
-    """What a batch of this event weighs."""
-    return _weigh(event, len(event.body), 1)
 
 
 def group_by_user(
@@ -79,14 +82,15 @@ def group_by_user(
     for event in events:
         batch = latest.get(event.user)
         if (
-            batch is None
-            or batch.members[0].head != event.head
-            or len(batch.members) >= max_events
-            or batch.weigh_with(event) > max_bytes
+            batch is not None
+            and batch.first.head == event.head
+            and len(batch) < max_events
+            and batch.weigh_with(event) <= max_bytes
         ):
-            batch = latest[event.user] = UserBatch()
-            batches.append(batch)
-        batch.add(event)
+            batch.add(event)
+            continue
+        batch = latest[event.user] = UserBatch(event, event.weight)
+        batches.append(batch)
     return batches
 
 
@@ -97,18 +101,12 @@ def fill_requests(
     run: list[UserBatch] = []
     size, count = 2, 0
     for batch in batches:
-        weight = batch.weight + 1
-        if run and (size + weight - 1 > max_bytes or count + len(batch.members) > max_events):
+        weight, members = batch.weight + 1, len(batch)
+        if run and (size + weight - 1 > max_bytes or count + members > max_events):
             yield run
             run, size, count = [], 2, 0
         run.append(batch)
         size += weight
-        count += len(batch.members)
+        count += members
     if run:
         yield run
-
-
-def _weigh(event: EncodedEvent, body_bytes: int, count: int) -> int:
-    request_id = len(event.id_json) if count == 1 else _HASH_BYTES
-    frame = len(event.head) + len(_EVENTS) + len(_REQUEST_ID) + request_id + 1
-    return frame + body_bytes + count - 1

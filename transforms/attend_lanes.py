@@ -28,6 +28,9 @@ ADOPT = b""
 _AGAIN_SECONDS = 0.1
 """How long a turn is given before it is looked at; a turn that takes longer is looked at less often."""
 _SLOW_AGAIN_SECONDS = 1.0
+_LATEST_SECONDS = 60.0
+"""A turn is begun after this time at the latest: when the next is due was said by a clock that may have
+been put back since, and then it would be hours away."""
 _DRAIN_SECONDS = 60.0
 
 Notice = tuple[str, bytes]
@@ -116,7 +119,7 @@ class _AttendFn(beam.DoFn):
             return
         watch.write(encode_watch(after))
         wait_ms = outcome.next_ms - self._worker.now_ms() if after == outcome.after else 0
-        tick.set(self._clock() + max(_AGAIN_SECONDS, wait_ms / 1_000))
+        tick.set(self._clock() + min(max(_AGAIN_SECONDS, wait_ms / 1_000), _LATEST_SECONDS))
 
     @on_timer(DRAIN)
     def input_has_ended(

@@ -32,21 +32,20 @@ from runtime.token_bucket import TokenBucket, bucket_at, encode_bucket
 from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import decode_batch, encode_batch
 from transforms.engine import END_OF_INPUT, Engine
+from transforms.lane_batches import LaneBatch
 from transforms.signatures import with_known_signatures
-
-LaneBytes = tuple[str, bytes]
 
 
 @dataclass
-class BatchByLane(beam.PTransform[PCollection[LaneBytes], PCollection[LaneBytes]]):
-    """(lane, fragment) to (lane, batch); in a bounded run fragments are batches already."""
+class BatchByLane(beam.PTransform[PCollection[Any], PCollection[LaneBatch]]):
+    """(lane, encoded fragment) to (lane, batch); in a bounded run fragments are batches already."""
 
     settings: WorkerSettings
     engine: Engine
     clock: Callable[[], float] | None = None
     """What timers go by, where it is not the engine's own."""
 
-    def expand(self, fragments: PCollection[LaneBytes]) -> PCollection[LaneBytes]:
+    def expand(self, fragments: PCollection[Any]) -> PCollection[LaneBatch]:
         if self.engine is Engine.BOUNDED:
             return fragments
         # Only DirectRunner acknowledges by receipts, which must not wait for a long window.
@@ -58,7 +57,7 @@ class BatchByLane(beam.PTransform[PCollection[LaneBytes], PCollection[LaneBytes]
 
 @with_known_signatures
 @beam.typehints.with_input_types(tuple[str, bytes])
-@beam.typehints.with_output_types(tuple[str, bytes])
+@beam.typehints.with_output_types(LaneBatch)
 class _BatchFn(beam.DoFn):
     BAG = BagStateSpec("fragments", BytesCoder())
     WAITING = ReadModifyWriteStateSpec("waiting", BytesCoder())
@@ -76,18 +75,18 @@ class _BatchFn(beam.DoFn):
 
     def process(
         self,
-        element: LaneBytes,
+        element: tuple[str, bytes],
         bag: Any = beam.DoFn.StateParam(BAG),
         waiting: Any = beam.DoFn.StateParam(WAITING),
         bucket: Any = beam.DoFn.StateParam(BUCKET),
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
-    ) -> Iterator[LaneBytes]:
+    ) -> Iterator[LaneBatch]:
         key, encoded = element
         lane = self._lane(key, _Kept(bag, waiting, bucket, window, drain))
         fragment = decode_batch(encoded)
         found = _read(waiting)
-        if found and found.size + len(fragment.lines) > lane.target.most_bytes:
+        if found and found.size + fragment.size > lane.target.most_bytes:
             yield from lane.let_out(found, at_once=True)
             found = None
         bag.add(encoded)
@@ -103,7 +102,7 @@ class _BatchFn(beam.DoFn):
         bucket: Any = beam.DoFn.StateParam(BUCKET),
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
-    ) -> Iterator[LaneBytes]:
+    ) -> Iterator[LaneBatch]:
         lane = self._lane(key, _Kept(bag, waiting, bucket, window, drain))
         found = _read(waiting)
         if found is None:
@@ -120,7 +119,7 @@ class _BatchFn(beam.DoFn):
         bucket: Any = beam.DoFn.StateParam(BUCKET),
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
-    ) -> Iterator[LaneBytes]:
+    ) -> Iterator[LaneBatch]:
         kept = _Kept(bag, waiting, bucket, window, drain)
         found = _read(waiting)
         if found is not None:
@@ -132,7 +131,7 @@ class _BatchFn(beam.DoFn):
         target = target_of(key, worker.config.current(), worker.suspensions)
         return _Lane(key, kept, target, self._clock(), self._hurries)
 
-    def _look(self, lane: "_Lane", waiting: Waiting) -> Iterator[LaneBytes]:
+    def _look(self, lane: "_Lane", waiting: Waiting) -> Iterator[LaneBatch]:
         is_pressed = lane.target.is_pressed(self._worker.receipts)
         if is_pressed or waiting.is_due(lane.target, lane.now):
             yield from lane.let_out(waiting, at_once=is_pressed)
@@ -165,7 +164,7 @@ class _Lane:
     now: float
     hurries: bool
 
-    def let_out(self, waiting: Waiting, at_once: bool) -> Iterator[LaneBytes]:
+    def let_out(self, waiting: Waiting, at_once: bool) -> Iterator[LaneBatch]:
         """Yield the batches that may leave; what stays, waits for its token."""
         kept, bucket = self.kept, self.bucket()
         if bucket is not None and not bucket.has_token and not at_once:
@@ -174,7 +173,7 @@ class _Lane:
         fragments = [decode_batch(encoded) for encoded in kept.bag.read()]
         flushed = flush(fragments, self.target, bucket, at_once)
         for batch in flushed.batches:
-            yield self.key, encode_batch(batch)
+            yield self.key, batch
         kept.bag.clear()
         for fragment in flushed.rest:
             kept.bag.add(encode_batch(fragment))

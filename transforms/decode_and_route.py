@@ -17,6 +17,8 @@ from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import Batch, encode_batch
 from schemas.pull import decode_pull
 from transforms.counting import ENTER_EVERY_SECONDS, enter
+from transforms.engine import Engine
+from transforms.lane_batches import LaneBatch
 from transforms.signatures import with_known_signatures
 from transforms.write_dead_letters import LETTERS
 
@@ -25,18 +27,24 @@ FRAGMENTS = "fragments"
 
 @dataclass
 class DecodeAndRoute(beam.PTransform[PCollection[bytes], Any]):
-    """Pulls to `FRAGMENTS` (lane, batch) and `LETTERS` (stage, letters)."""
+    """Pulls to `FRAGMENTS` (lane, fragment) and `LETTERS` (stage, letters).
+
+    Fragments are encoded for the shuffle before BatchByLane; in a bounded run, which has none, they
+    stay as they are.
+    """
 
     settings: WorkerSettings
+    engine: Engine
 
     def expand(self, pulls: PCollection[bytes]) -> Any:
-        return pulls | "Decode" >> beam.ParDo(_DecodeFn(self.settings)).with_outputs(
+        decode = _DecodeFn if self.engine is Engine.BOUNDED else _DecodeForShuffleFn
+        return pulls | "Decode" >> beam.ParDo(decode(self.settings)).with_outputs(
             LETTERS, main=FRAGMENTS
         )
 
 
 @with_known_signatures
-@beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
+@beam.typehints.with_output_types(LaneBatch, letters=tuple[str, bytes])
 class _DecodeFn(beam.DoFn):
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
@@ -50,7 +58,10 @@ class _DecodeFn(beam.DoFn):
 
     def process(self, pull: bytes) -> Iterator[Any]:
         for found in self._decoder.decode(decode_pull(pull)):
-            yield _output(found)
+            if isinstance(found, Letters):
+                yield TaggedOutput(LETTERS, ("decode", encode_letters(found)))
+            else:
+                yield self._fragment(*found)
         if time.monotonic() >= self._enter_at:
             self._enter_at = time.monotonic() + ENTER_EVERY_SECONDS
             enter(self._worker, self._decoder.take_tally())
@@ -58,13 +69,16 @@ class _DecodeFn(beam.DoFn):
     def finish_bundle(self) -> Iterable[WindowedValue]:
         for key, batch in self._decoder.flush():
             timestamp = Timestamp(micros=batch.oldest_ms * 1_000)
-            yield WindowedValue((key, encode_batch(batch)), timestamp, [GlobalWindow()])
+            yield WindowedValue(self._fragment(key, batch), timestamp, [GlobalWindow()])
         self._decoder.finish()
         enter(self._worker, self._decoder.take_tally())
 
+    def _fragment(self, key: str, batch: Batch) -> tuple[str, Any]:
+        return key, batch
 
-def _output(found: Letters | tuple[str, Batch]) -> Any:
-    if isinstance(found, Letters):
-        return TaggedOutput(LETTERS, ("decode", encode_letters(found)))
-    key, batch = found
-    return key, encode_batch(batch)
+
+@with_known_signatures
+@beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
+class _DecodeForShuffleFn(_DecodeFn):
+    def _fragment(self, key: str, batch: Batch) -> tuple[str, Any]:
+        return key, encode_batch(batch)

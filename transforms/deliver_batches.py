@@ -25,6 +25,7 @@ from schemas.batch import Token
 from transforms.counting import ENTER_EVERY_SECONDS, enter
 from transforms.engine import END_OF_INPUT, Engine
 from transforms.hold_undelivered import UNDELIVERED
+from transforms.lane_batches import LaneBatch
 from transforms.signatures import with_known_signatures
 from transforms.write_dead_letters import LETTERS
 
@@ -34,17 +35,15 @@ _TICK_SECONDS = 0.05
 _SLOW_TICK_SECONDS = 0.5
 _ROOM_SECONDS = 0.2
 
-LaneBytes = tuple[str, bytes]
-
 
 @dataclass
-class DeliverBatches(beam.PTransform[PCollection[LaneBytes], Any]):
+class DeliverBatches(beam.PTransform[PCollection[LaneBatch], Any]):
     """(lane, batch) to `UNDELIVERED` (hold lane, batches) and `LETTERS` (stage, letters)."""
 
     settings: WorkerSettings
     engine: Engine
 
-    def expand(self, batches: PCollection[LaneBytes]) -> Any:
+    def expand(self, batches: PCollection[LaneBatch]) -> Any:
         deliver = _DeliverByTimerFn if self.engine is Engine.DIRECT else _DeliverFn
         return batches | "Deliver" >> beam.ParDo(deliver(self.settings)).with_outputs(
             LETTERS, main=UNDELIVERED
@@ -92,10 +91,10 @@ class _DeliverFn(beam.DoFn):
         self._enter_at = time.monotonic() + ENTER_EVERY_SECONDS
         self._books = _Books()
 
-    def process(self, element: LaneBytes) -> Iterator[Any]:
-        key, encoded = element
+    def process(self, element: LaneBatch) -> Iterator[Any]:
+        key, batch = element
         worker = self._worker
-        flight = worker.take_off(key, encoded)
+        flight = worker.take_off(key, batch)
         self._flights.append(flight)
         self._size += flight.size
         while self._size > MAX_BYTES_IN_FLIGHT or len(self._flights) > MAX_BATCHES_IN_FLIGHT:
@@ -122,7 +121,7 @@ class _DeliverFn(beam.DoFn):
 
 
 @with_known_signatures
-@beam.typehints.with_input_types(tuple[str, bytes])
+@beam.typehints.with_input_types(LaneBatch)
 @beam.typehints.with_output_types(tuple[str, bytes], letters=tuple[str, bytes])
 class _DeliverByTimerFn(beam.DoFn):
     """Sends batches and comes back for the outcomes, so that one thread serves all lanes."""
@@ -142,16 +141,16 @@ class _DeliverByTimerFn(beam.DoFn):
 
     def process(
         self,
-        element: LaneBytes,
+        element: LaneBatch,
         tick: Any = beam.DoFn.TimerParam(TICK),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> None:
-        key, encoded = element
+        key, batch = element
         worker = self._worker
         self._wait_for_room()
-        if not worker.in_flight.has(key, encoded):
-            flight = worker.take_off(key, encoded)
-            worker.in_flight.add(key, encoded, flight)
+        if not worker.in_flight.has(key, batch):
+            flight = worker.take_off(key, batch)
+            worker.in_flight.add(key, flight)
         tick.set(Engine.DIRECT.now() + _TICK_SECONDS)
         drain.set(END_OF_INPUT)
 

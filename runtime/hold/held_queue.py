@@ -34,7 +34,7 @@ class HeldQueue:
         """Objects of which everything was rejected since something was accepted."""
         self._ended: dict[str, HeldObject] = {}
         """Objects by name, of which it is not written yet what became of them."""
-        self._unreadable_until_ms: dict[str, int] = {}
+        self._unreadable_at_ms: dict[str, int] = {}
 
     @property
     def empty(self) -> bool:
@@ -97,14 +97,15 @@ class HeldQueue:
             self.set_aside += 1
         except StorageError as error:
             if error.fault != "missing":
-                self._unreadable_until_ms[file.name] = self._worker.now_ms() + UNREADABLE_MS
+                self._unreadable_at_ms[file.name] = self._worker.now_ms()
                 raise
         self._forget(file.name)
         return None
 
     def may_read(self, file: HeldFile) -> bool:
         """Whether an object is none of those that could not be read lately."""
-        return self._worker.now_ms() >= self._unreadable_until_ms.get(file.name, 0)
+        failed_ms = self._unreadable_at_ms.get(file.name)
+        return not is_recent(failed_ms, self._worker.now_ms(), UNREADABLE_MS)
 
     def end(self, held: HeldObject) -> None:
         """Write what became of an object, and put back what is left of it.
@@ -197,4 +198,4 @@ class HeldQueue:
     def _forget(self, name: str) -> None:
         self.files = [file for file in self.files if file.name != name]
         self._passed_over.discard(name)
-        self._unreadable_until_ms.pop(name, None)
+        self._unreadable_at_ms.pop(name, None)

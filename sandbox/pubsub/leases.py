@@ -41,6 +41,10 @@ class Leases:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def stored(self) -> list[Stored]:
+        """The messages that are leased, in any order."""
+        return [lease.stored for lease in self._by_id.values()]
+
     def grant(self, ack_id: str, lease: Lease) -> None:
         lease.consumer.hold(lease.stored.size)
         self._by_id[ack_id] = lease

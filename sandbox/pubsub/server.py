@@ -55,6 +55,15 @@ class EmbeddedPubSub:
         """Messages of a subscription (full name) acknowledged so far."""
         return self._broker.subscription(subscription).acknowledged()
 
+    def leased(self, subscription: str) -> int:
+        """Messages of a subscription (full name) that a consumer has, or had when it left."""
+        return self._broker.subscription(subscription).leased()
+
+    def unacknowledged(self, subscription: str) -> list[bytes]:
+        """The data of a subscription's messages not yet acknowledged, in order of publishing."""
+        messages = self._broker.subscription(subscription).unacknowledged()
+        return [message.data for message in messages]
+
     def fail(self, seconds: float | None = None) -> None:
         """End open pulls with UNAVAILABLE and answer so to every call, for a time or until healed."""
         self._outage.begin(seconds)

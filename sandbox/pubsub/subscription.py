@@ -119,6 +119,17 @@ class Subscription:
         with self._changed:
             return self._acknowledged
 
+    def leased(self) -> int:
+        """Messages that are in the hands of a consumer, or were of one that has left."""
+        with self._changed:
+            return len(self._leases)
+
+    def unacknowledged(self) -> list[Any]:
+        """The messages not yet acknowledged, delivered or not, in order of publishing."""
+        with self._changed:
+            stored = sorted([*self._waiting, *self._leases.stored()])
+            return [each.message for each in stored]
+
     def _refuse_if_deleted(self) -> None:
         if self._deleted:
             raise NotFound(f"no such subscription: {self.settings.name}")

@@ -103,6 +103,10 @@ def test_the_time_from_publishing_to_arrival_is_read_from_the_ids(receiver: Rece
     assert receiver.totals()["timed"].timed == count.timed
     assert (count.events, count.timed) == (51, 50)
     assert 0 < count.p50_seconds <= count.p99_seconds <= took
+    arrivals = receiver.arrivals()["timed"]
+    assert len(arrivals) == 50
+    assert all(before <= arrival.published_at <= before + took for arrival in arrivals)
+    assert max(arrival.latency for arrival in arrivals) <= took
 
 
 def test_a_timed_event_differs_in_nothing_but_its_id() -> None:

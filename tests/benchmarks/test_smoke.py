@@ -17,6 +17,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 STEADY = ["--warm", "0", "--seconds", "1"]
+SHORT_BURSTS = ["--every", "1", "--burst", "0.2", "--after", "0.3"]
 LOOPS = ["--contenders", "bare loop", "bare loop, checked"]
 BARS = ["--contenders", "bare subscriber", "bare subscriber, unary pulls"]
 COMMANDS = {
@@ -27,6 +28,7 @@ COMMANDS = {
     "stream": ["stream", "--events", "200", *BARS],
     "outage": ["outage", "--events", "200", "--probing", "0.5"],
     "isolation": ["isolation", "--events", "200", "--rate", "50", *STEADY, "--faults", "401"],
+    "load": ["load", "--events", "500", "--connectors", "50", "--backlog", "500", *SHORT_BURSTS],
     "profile": ["profile", "--events", "500", "--plot", "profile.svg"],
 }
 SIDE_BY_SIDE = 4
@@ -105,6 +107,14 @@ def test_isolation(started: Started, folder: Path) -> None:
     run = figures_of(started, folder, "isolation")["runs"][0]
     assert run["backlog_copies_per_second"] > 0
     assert 0 < run["p50_seconds"] <= run["p99_seconds"]
+
+
+def test_load(started: Started, folder: Path) -> None:
+    run = figures_of(started, folder, "load")["runs"][0]
+    assert run["burst_per_second"] > run["quiet_per_second"] > 0
+    assert 0 < run["quiet_p50"] <= run["quiet_p99"] <= run["longest"]
+    assert 0 < run["burst_p50"] <= run["longest"]
+    assert run["early_mb"] > 0
 
 
 def test_profile(started: Started, folder: Path) -> None:

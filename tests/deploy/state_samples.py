@@ -99,12 +99,11 @@ SAMPLES = {
     ),
     "Batch": Sample(
         Batch(
-            version=1,
-            count=2,
             oldest_ms=MS,
             newest_ms=MS + 3,
             tokens=_TOKENS,
-            lines=b"\n".join(EVENTS),
+            events=EVENTS,
+            size=len(b"\n".join(EVENTS)),
             replays=5,
             hold_reason="rate_limit",
         ),

@@ -78,3 +78,15 @@ def test_what_an_event_says_cannot_steer_the_terminal(folder: Path) -> None:
         shown = explain(folder, connector)
         assert shown.exit_code == 0
         assert all(char.isprintable() or char == "\n" for char in shown.output)
+
+
+def test_a_feed_that_is_missing_is_named_and_so_is_the_age(folder: Path) -> None:
+    feed = {"key": "env:KEY", "secret": "env:SECRET"}
+    write_connectors(folder, [{"name": "mobile", "kind": "mparticle", "feeds": {"ios": feed}}])
+    stopped = explain(folder, "mobile").output
+    (line,) = [line for line in stopped.splitlines() if line.startswith("STOPS")]
+    assert "its feed unbound is not configured; configured are ios" in line
+    write_connectors(folder, [{"name": "mobile", "kind": "mparticle", "feeds": {"unbound": feed}}])
+    sent = explain(folder, "mobile").output
+    (line,) = [line for line in sent.splitlines() if " age " in line]
+    assert "over 30 days old" in line

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from runtime.exchange import MAX_ANSWER_BYTES, HttpExchange
+from runtime.request_head import head_of
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sinks.sink import Answer, HttpRequest
 from tests.runtime.wire import DEADLINE_SECONDS, Script, echo, ok, says, serving
@@ -73,6 +74,22 @@ def test_a_request_goes_out_as_it_is_and_its_answer_comes_back(exchange: HttpExc
     assert b"\r\nAuthorization: Bearer t\r\n" in sent
     assert b"\r\nUser-Agent: currents-pipeline\r\n" in sent
     assert sent.endswith(b'\r\n\r\n{"a": 1}')
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", b"/"),
+        ("?a=b", b"/?a=b"),
+        ("a b/\u00e9?\u00fc=\n#c", b"/a%20b/%C3%A9?%C3%BC=%0A"),
+        ("%2F%7e?%20", b"/%2F%7E?%20"),
+    ],
+)
+def test_a_url_is_written_as_urls_are(path: str, target: bytes, exchange: HttpExchange) -> None:
+    with serving(says(ok())) as server:
+        assert post(exchange, server.url.rstrip("/") + ("/" + path if path else "")).status == 200
+    assert server.requests[0].split(b"\r\n")[0] == b"POST %b HTTP/1.1" % target
+    assert b"\r\nHost: 127.0.0.1:%d\r\n" % server.port in server.requests[0]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -150,14 +167,20 @@ def test_a_handshake_that_hangs_is_left_at_the_deadline(exchange: HttpExchange) 
     assert seconds < 1.5
 
 
-def test_a_connection_that_nobody_answers_is_left_at_the_deadline(exchange: HttpExchange) -> None:
+@contextmanager
+def full_port() -> Iterator[int]:
+    """A port on which somebody listens and accepts no connection."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as fill:
         for _ in range(4):  # the kernel keeps one or two, and drops what comes after
             waiting = fill.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        answer, seconds = timed(lambda: post(exchange, url, 0.5))
+        yield listener.getsockname()[1]
+
+
+def test_a_connection_that_nobody_answers_is_left_at_the_deadline(exchange: HttpExchange) -> None:
+    with full_port() as port:
+        answer, seconds = timed(lambda: post(exchange, f"http://127.0.0.1:{port}/", 0.5))
     assert answer.error == "timeout"
     assert seconds < 1.5
 
@@ -263,6 +286,19 @@ def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         thread.join()
 
 
+def test_an_address_that_does_not_answer_leaves_time_for_the_others(
+    exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a name has an IPv6 address, and no way leads there."""
+    with serving(says(ok())) as server, full_port() as deaf:
+        ports = [deaf, deaf, server.port]
+        found = [socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [one for [one] in found])
+        answer, seconds = timed(lambda: post(exchange, "http://partner.example.com/", 3))
+    assert answer.status == 200
+    assert seconds < 3
+
+
 def lookups() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "lookup"]
 
@@ -286,7 +322,7 @@ def test_a_lookup_that_hangs_is_left_at_the_deadline_and_costs_one_thread(
 def test_no_more_than_so_many_lookups_hang_at_once(
     exchange: HttpExchange, name_server: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.exchange.MAX_LOOKUPS", 2)
+    monkeypatch.setattr("runtime.lookups.MAX_LOOKUPS", 2)
     with serving(says(ok())) as server, ThreadPoolExecutor(5) as threads:
         urls = [f"http://{name}.example.com:{server.port}/" for name in "abcde"]
         answers = list(threads.map(lambda url: post(exchange, url, 0.5), urls))
@@ -338,11 +374,28 @@ def test_a_url_that_is_none_is_answered_for_and_not_repeated(
     assert "x?" not in answer.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Authorization", "Bearer SECRET\nKEY"),
+        ("Authorization", "Bearer SECRET\r\n KEY"),
+        ("Authorization", "Bearer SECRET\rKEY"),
+        ("Authorization", "Bearer SECRET\0KEY"),
+        ("Authorization", "Bearer SECRET\u0100KEY"),
+        ("SECRET KEY", "x"),
+        ("SECRET:KEY", "x"),
+        ("SECRET\r\nKEY", "x"),
+        ("", "SECRET"),
+        ("content-length", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("Host", "another"),
+    ],
+)
 def test_a_header_that_cannot_be_sent_is_answered_for_and_not_repeated(
-    exchange: HttpExchange,
+    name: str, value: str, exchange: HttpExchange
 ) -> None:
     with serving(says(ok())) as server:
-        request = HttpRequest("POST", server.url, {"Authorization": "Bearer SECRET\nKEY"}, b"")
+        request = HttpRequest("POST", server.url, {name: value}, b"")
         answer = exchange.send(request, DEADLINE_SECONDS)
     assert answer.error == "network"
     assert "SECRET" not in answer.detail
@@ -467,7 +520,7 @@ def test_a_switch_of_protocols_is_an_answer_and_the_end_of_its_connection(
         assert server.connections == 2
 
 
-def test_what_urllib3_logs_of_a_damaged_answer_does_not_hold_the_url(
+def test_what_is_logged_of_a_damaged_answer_does_not_hold_the_url(
     exchange: HttpExchange, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -486,18 +539,30 @@ def test_a_connection_is_used_again(exchange: HttpExchange) -> None:
         assert server.connections == 1
 
 
-def test_a_connection_is_used_again_after_an_error_answer(exchange: HttpExchange) -> None:
-    with serving(says(b"HTTP/1.1 429 No\r\nContent-Length: 4\r\n\r\nbusy")) as server:
-        for _ in range(5):
-            assert post(exchange, server.url).status == 429
-        assert server.connections == 1
-
-
-def test_the_name_is_looked_up_again_after_a_server_error(exchange: HttpExchange) -> None:
-    with serving(says(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy")) as server:
+@pytest.mark.parametrize("status", [302, 400, 429, 503])
+def test_a_connection_is_made_anew_after_an_answer_that_is_no_success(
+    status: int, exchange: HttpExchange
+) -> None:
+    """The name is looked up again, and no answer too many is taken for the next request's."""
+    with serving(says(b"HTTP/1.1 %d No\r\nContent-Length: 4\r\n\r\nbusy" % status)) as server:
         for _ in range(3):
-            assert post(exchange, server.url).status == 503
+            assert post(exchange, server.url).status == status
         assert server.connections == 3
+
+
+def test_an_answer_too_many_after_an_error_is_not_the_next_requests(
+    exchange: HttpExchange,
+) -> None:
+    """It may come when the next request is on its way, so that nothing tells them apart."""
+
+    def one_too_many(connection: socket.socket, _: bytes) -> None:
+        if server.connections == len(server.requests):
+            connection.sendall(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n")
+        else:
+            connection.sendall(ok(b"too many"))
+
+    with serving(one_too_many) as server:
+        assert [post(exchange, server.url).status for _ in range(3)] == [429] * 3
 
 
 def test_the_name_is_looked_up_again_after_an_hour(
@@ -590,6 +655,43 @@ def test_many_threads_at_once_get_each_their_own_answer(exchange: HttpExchange) 
     assert all(sent.encode() == came for sent, came in answered)
 
 
+def test_no_more_connections_are_kept_than_were_asked_for() -> None:
+    exchange, both_are_there = HttpExchange(LOCAL, 1), threading.Barrier(2)
+
+    def meet(connection: socket.socket, request: bytes) -> None:
+        if b"meet" in request:
+            both_are_there.wait(DEADLINE_SECONDS)
+        connection.sendall(ok())
+
+    with serving(meet) as server, ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: post(exchange, server.url, body=b"meet"), range(2)))
+        assert server.connections == 2
+        post(exchange, server.url)
+        assert server.connections == 2
+        list(threads.map(lambda _: post(exchange, server.url, body=b"meet"), range(2)))
+        assert server.connections == 3
+    exchange.close()
+
+
+def test_of_too_many_partners_those_that_were_sent_to_last_are_kept(
+    exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.exchange._MAX_ORIGINS", 2)
+    with serving(says(ok())) as a, serving(says(ok())) as b, serving(says(ok())) as c:
+        for server in (a, b, a, c):
+            assert post(exchange, server.url).status == 200
+        assert [a.connections, b.connections, c.connections] == [1, 1, 1]
+        for server in (c, a, b):
+            assert post(exchange, server.url).status == 200
+        assert [a.connections, b.connections, c.connections] == [1, 2, 1]
+
+
+def test_a_head_that_is_kept_ready_does_not_tell_its_secrets() -> None:
+    head = head_of("POST", f"https://a.example.com/{PATH}", (("Authorization", "SECRET-KEY"),))
+    assert b"SECRET-KEY" in head.of(b"")
+    assert "SECRET-KEY" not in f"{head} {head!r} {head.origin!r}"
+
+
 def test_a_partner_that_hangs_holds_up_no_other(
     exchange: HttpExchange, sandbox: PartnerSandbox
 ) -> None:
@@ -604,13 +706,21 @@ def test_a_partner_that_hangs_holds_up_no_other(
     sandbox.set_fault("hook", None)
 
 
-def test_close_ends_the_thread_that_watches_deadlines() -> None:
-    exchange = HttpExchange(LOCAL, 8)
-    with serving(says(ok())) as server:
-        assert post(exchange, server.url, 600).status == 200
-    assert any(thread.name == "deadlines" for thread in threading.enumerate())
-    exchange.close()
-    assert not any(thread.name == "deadlines" for thread in threading.enumerate())
+def test_close_ends_the_connections_that_are_kept_and_keeps_no_more() -> None:
+    exchange, ended = HttpExchange(LOCAL, 8), threading.Semaphore(0)
+
+    def answer_and_await_the_end(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(ok())
+        if connection.recv(1) == b"":
+            ended.release()
+
+    with serving(answer_and_await_the_end) as server:
+        assert post(exchange, server.url).status == 200
+        assert not ended.acquire(blocking=False)
+        exchange.close()
+        assert ended.acquire(timeout=DEADLINE_SECONDS)
+        assert post(exchange, server.url).status == 200
+        assert ended.acquire(timeout=DEADLINE_SECONDS)
 
 
 def test_a_thousand_exchanges_leave_no_file_handle_behind(exchange: HttpExchange) -> None:
@@ -693,6 +803,61 @@ def test_tls_is_spoken_with_a_partner_whose_certificate_is_trusted(
         for _ in range(3):
             assert post(exchange, f"https://127.0.0.1:{server.port}/").body == b"sealed"
         assert server.connections == 1
+
+
+def test_a_long_request_arrives_as_it_is_through_tls(
+    context: ssl.SSLContext,
+    certificate: Path,
+    exchange: HttpExchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    body = bytes(range(256)) * 20_000
+    with serving(says(ok()), context) as server:
+        for _ in range(2):
+            url = f"https://127.0.0.1:{server.port}/"
+            assert post(exchange, url, body=body).status == 200
+        assert server.connections == 1
+    assert all(request.endswith(b"\r\n\r\n" + body) for request in server.requests)
+
+
+def test_a_partner_that_does_not_read_is_left_at_the_deadline_inside_tls(
+    context: ssl.SSLContext,
+    certificate: Path,
+    exchange: HttpExchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    stopped = threading.Event()
+
+    def shake_hands_and_hang() -> None:
+        connection, _ = listener.accept()
+        with context.wrap_socket(connection, server_side=True):
+            stopped.wait(DEADLINE_SECONDS)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=shake_hands_and_hang)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        answer, seconds = timed(lambda: post(exchange, url, 0.5, b"x" * 20_000_000))
+        stopped.set()
+        thread.join()
+    assert answer.error == "timeout"
+    assert seconds < 2
+
+
+def test_the_certificate_has_to_be_of_the_host(
+    context: ssl.SSLContext,
+    certificate: Path,
+    exchange: HttpExchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(says(ok()), context) as server:
+        answer = post(exchange, f"https://localhost:{server.port}/{PATH}")
+    assert (answer.status, answer.error) == (None, "network")
+    assert "certificate verify failed" in answer.detail
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("surplus", SURPLUS)

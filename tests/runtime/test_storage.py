@@ -238,6 +238,37 @@ def test_what_a_killed_process_left_is_never_listed_and_goes_when_it_is_old(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == [".writing-young", "a"]
 
 
+def test_new_folders_are_flushed_to_the_disk_like_what_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power failure takes a file that was said to be there, with its folder."""
+    flushed: list[Path] = []
+    fsync = os.fsync
+
+    def flush(handle: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_whole(str(tmp_path / "held" / "queue" / "hook" / "first"), b"1")
+    held = tmp_path / "held"
+    assert flushed[:3] == [tmp_path, held, held / "queue"]
+    assert flushed[3].parent == flushed[4] == held / "queue" / "hook"
+    flushed.clear()
+    write_whole(str(tmp_path / "held" / "queue" / "hook" / "second"), b"2")
+    assert len(flushed) == 2
+
+
+def test_a_folder_whose_parent_may_not_be_read_is_made_all_the_same(tmp_path: Path) -> None:
+    """Root may read everything: then this shows only that nothing else is in the way."""
+    tmp_path.chmod(0o300)
+    try:
+        write_whole(str(tmp_path / "held" / "first"), b"1")
+        assert (tmp_path / "held" / "first").read_bytes() == b"1"
+    finally:
+        tmp_path.chmod(0o700)
+
+
 def test_a_file_that_is_gone_when_it_is_looked_at_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "here").write_bytes(b"1")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # its name is there, and it is not

@@ -444,3 +444,14 @@ def test_a_subscription_needs_its_topic() -> None:
                 name="projects/p/subscriptions/other", topic="projects/p/topics/none"
             )
         )
+
+
+def test_it_says_which_messages_are_not_acknowledged_and_how_many_are_leased() -> None:
+    bench = Bench()
+    bench.publish(b"a", b"b", b"c", b"d")
+    first, second = bench.take(Consumer(10, max_messages=2))
+    bench.acknowledge([first])
+    left = [message.data for message in bench.subscription.unacknowledged()]
+    assert (left, bench.subscription.leased()) == ([b"b", b"c", b"d"], 1)
+    bench.acknowledge([second])
+    assert bench.subscription.leased() == 0

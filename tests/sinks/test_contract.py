@@ -586,3 +586,18 @@ def put(settings: Any, path: tuple[Any, ...], value: str) -> None:
     for key in path[:-1]:
         settings = settings[key]
     settings[path[-1]] = value
+
+
+@every_kind
+def test_events_of_one_type_app_and_platform_have_the_same_place(kind: str) -> None:
+    sink = partner_of(kind).sink()
+    assert not sink.places_by_time
+    for event_type in event_types():
+        for properties in ({}, {"app_id": "app-1"}, {"platform": "ios"}):  # type: dict[str, str]
+            one = {**sample_of(event_type), "properties": properties}
+            other = {**one, "id": "e-2", "time": 1, "user": {"user_id": "u-2"}}
+            places = {
+                sink.place(decode_event(spell(event), MAX_BYTES)[0], event_type, HOUR)
+                for event in (one, other)
+            }
+            assert len(places) == 1

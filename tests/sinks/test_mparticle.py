@@ -470,7 +470,7 @@ def test_nested_values_go_out_as_their_json_text() -> None:
     )
     assert attributes_of(event) == {
         "custom_properties": '{"a":[1.0,"é"]}',
-        "list": "[ ]",
+        "list": "[]",
         "flag": True,
         "source_request_id": "e",
     }

@@ -77,5 +77,9 @@ def test_parts_of_no_bytes_are_not_lost() -> None:
     assert list(fill([0, 0, 0], EVENTS, 900_000, 2)) == [(0, 2), (2, 3)]
 
 
+def test_a_part_that_fits_no_request_is_a_run_of_its_own() -> None:
+    assert list(fill([5, 900, 5, 5], EVENTS, 100, 100)) == [(0, 1), (1, 2), (2, 4)]
+
+
 def test_nothing_becomes_no_run() -> None:
     assert list(fill([], EVENTS, 900_000, 100)) == []

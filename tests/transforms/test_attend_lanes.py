@@ -36,6 +36,8 @@ class _Acts:
     clock: EngineClock
     fault: Any
     sandbox: PartnerSandbox
+    worker: Worker
+    ahead_seconds: int
     result: Any
 
 
@@ -43,12 +45,19 @@ def story_time() -> float:
     return _Acts.clock.time()
 
 
+def time_of_day_ms() -> int:
+    return int((story_time() + _Acts.ahead_seconds) * 1_000)
+
+
 class _ActFn(beam.DoFn):
-    """Passes a notice on, or has the partner healed."""
+    """Passes a notice on, has the partner healed, or puts the time of day back after a turn."""
 
     def process(self, element: tuple[str, bytes]) -> Iterator[tuple[str, bytes]]:
         if element[0] == "heal":
             _Acts.sandbox.set_fault("hook", None)
+        elif element[0] == "put back":
+            assert attendants_of(_Acts.worker).outcome("hook", wait_seconds=10) is not None
+            _Acts.ahead_seconds = 0
         else:
             yield element
 
@@ -70,7 +79,8 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
             address_policy=AddressPolicy(allow_local=True),
         )
         made = worker_of(settings)
-        made.now_ms = lambda: int(story_time() * 1_000)
+        made.now_ms = time_of_day_ms
+        _Acts.worker, _Acts.ahead_seconds = made, 0
         yield made
         close_worker(settings)
 
@@ -139,6 +149,16 @@ def test_a_lane_that_is_adopted_is_tried_at_once_and_resumes_when_its_partner_is
     assert len(_Acts.sandbox.accepted_ids("hook")) == 300
     assert letters(worker) == []
     assert worker.suspensions.state_of("hook") is None
+
+
+def test_a_clock_that_is_put_back_between_a_turn_and_the_look_at_it_does_not_stop_the_lane(
+    worker: Worker,
+) -> None:
+    _Acts.ahead_seconds = 10 * HOUR
+    hold(worker)
+    stream = begin().add_elements([("hook", ADOPT)]).add_elements([("put back", b"")])
+    tell(worker, passing(stream, HOUR, 10 * MINUTE))
+    assert _Acts.sandbox.counts("hook").requests >= 3
 
 
 def test_at_the_end_of_input_what_is_held_stays_and_the_lane_is_free_for_others(

@@ -17,9 +17,10 @@ from apache_beam.testing.test_stream import TestStream as EngineStream
 from runtime.batching import LARGE_BYTES, LARGE_WINDOW_SECONDS, LOOK_SECONDS, RATE_LIMIT
 from runtime.receipts import MAX_OUTSTANDING_MESSAGES
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
-from schemas.batch import Batch, decode_batch, encode_batch, make_batch
+from schemas.batch import Batch, encode_batch, make_batch
 from transforms.batch_by_lane import BatchByLane
 from transforms.engine import Engine
+from transforms.lane_batches import LaneBatch
 
 STEP_SECONDS = 0.25
 """How far the engine's time moves between two looks at its timers."""
@@ -57,9 +58,8 @@ class _ActFn(beam.DoFn):
 
 
 class _SeeFn(beam.DoFn):
-    def process(self, element: tuple[str, bytes]) -> None:
-        key, encoded = element
-        _Stage.seen.append(Left(story_time(), key, decode_batch(encoded)))
+    def process(self, element: LaneBatch) -> None:
+        _Stage.seen.append(Left(story_time(), *element))
 
 
 def fragment(key: str, count: int, size: int = 10) -> tuple[str, bytes]:
@@ -235,7 +235,7 @@ def test_over_rate_a_lane_gathers_no_more_than_a_large_batch(story: Tell) -> Non
     sent, overflow, rest = left
     assert (sent.batch.count, sent.batch.hold_reason) == (50, "")
     assert overflow.batch.hold_reason == RATE_LIMIT
-    assert LARGE_BYTES - 50 * 20_001 < len(overflow.batch.lines) <= LARGE_BYTES
+    assert LARGE_BYTES - 50 * 20_001 < overflow.batch.size <= LARGE_BYTES
     assert rest.batch.hold_reason == RATE_LIMIT  # at the end of input
 
 
@@ -271,7 +271,7 @@ def test_what_a_suspended_lane_gathers_for_the_hold_is_large(
     told.waits(LARGE_WINDOW_SECONDS)
     full, late = told.tell()
     assert (full.at, full.batch.count) == (2, 1_100)
-    assert 7_000_000 < len(full.batch.lines) <= LARGE_BYTES
+    assert 7_000_000 < full.batch.size <= LARGE_BYTES
     assert (late.at, late.batch.count) == (2 + LARGE_WINDOW_SECONDS, 300)
     assert reasons([full, late]) == {""}  # why it is held, delivery knows
 

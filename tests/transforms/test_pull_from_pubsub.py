@@ -147,7 +147,7 @@ def test_what_is_read_so_is_routed_without_receipts(
     try:
         pipeline = new_pipeline()
         pulls = pipeline | ReadEvents(settings, Engine.PORTABLE, SUBSCRIPTION, ())
-        _ = (pulls | DecodeAndRoute(settings))[FRAGMENTS] | beam.Map(note_fragment)
+        _ = (pulls | DecodeAndRoute(settings, Engine.PORTABLE))[FRAGMENTS] | beam.Map(note_fragment)
         running = Running(pipeline)
         assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 300)
         assert eventually(stop_reading)

@@ -146,17 +146,18 @@ def test_a_poison_at_the_head_does_not_keep_a_lane_shut(
 
 
 @pytest.mark.parametrize("size", [500, 7])
+@pytest.mark.parametrize(("status", "reason"), [(422, "rejected"), (413, "too_large")])
 def test_a_partner_that_rejects_everything_is_asked_some_hundreds_of_times_and_then_probed(
-    size: int, start: Start, sandbox: PartnerSandbox
+    status: int, reason: str, size: int, start: Start, sandbox: PartnerSandbox
 ) -> None:
     held = start()
-    sandbox.set_fault("hook", Fault(status=422))
+    sandbox.set_fault("hook", Fault(status=status))
     for first in range(0, 3_000, size):
-        held.hold(first, min(first + size, 3_000), REJECTED)
+        held.hold(first, min(first + size, 3_000), Failure(reason, "events", status))
     held.live(MINUTE)
     assert held.watch is not None
     assert (held.watch.state, held.watch.reason) == ("suspended", "rejects_everything")
-    assert held.counts == (0, 2_900, {"rejected": 100})
+    assert held.counts == (0, 2_900, {reason: 100})
     assert held.requests < 300
     before = held.requests
     held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now)
@@ -164,7 +165,7 @@ def test_a_partner_that_rejects_everything_is_asked_some_hundreds_of_times_and_t
     assert held.requests - before <= 17
     sandbox.set_fault("hook", None)
     held.live(HOUR, MINUTE)
-    assert held.counts == (2_900, 0, {"rejected": 100})
+    assert held.counts == (2_900, 0, {reason: 100})
 
 
 @pytest.mark.parametrize("state", ["holding", "suspended"])
@@ -285,6 +286,9 @@ def test_an_object_that_cannot_be_read_is_passed_over_and_tried_again_later(
     held.now += UNREADABLE_MS
     held.turn()
     assert len(tries) == 2
+    held.now -= HOUR  # the clock is put back: that it failed later than now says nothing
+    held.turn()
+    assert len(tries) == 3
     held.now = START + 24 * HOUR
     persist(held, 20)
     assert held.counts == (100, 0, {})
@@ -329,6 +333,7 @@ def test_what_is_there_though_writing_it_failed_is_adopted(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = start()
+    (held.folder / "held" / "queue" / "hook").mkdir(parents=True)
     fsync = os.fsync
 
     def refuse_folders(handle: int) -> None:
