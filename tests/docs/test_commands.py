@@ -43,6 +43,7 @@ NOT_RUN: dict[str, str] = {
     r"terraform (init|apply)": GOOGLE
     + " and providers from elsewhere; test_terraform.py reads the files",
     r"cp terraform.tfvars.example ": "it is a step of terraform's, which is not run",
+    r"pip-audit ": "it asks a database of known weaknesses",
     r"uv pip compile |.*\| uv pip compile ": "it asks a package index for versions",
     r"envsubst ": "it is a step of gcloud's; test_monitoring.py fills the same files in",
     r"export [\w ]+=": "it sets what the commands after it need, which are not run",
