@@ -1,84 +1,92 @@
-"""The command line: `currents run`, `status`, `replay`, `check` and `schema`."""
+"""The command line. What a command does is in a module of its own, imported when it is called.
 
-import contextlib
+So help, completion and a mistyped option are answered at once: Beam alone takes seconds to import.
+"""
+# ruff: noqa: PLC0415
+
 import datetime
 import functools
+import importlib.metadata
 import ipaddress
-import json
 import logging
-import signal
+import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
-from pipeline.explain import explanation_lines
-from pipeline.forecast import tell_forecast
-from pipeline.options import RunOptions
-from pipeline.probe import probe_line, tested_lines
-from pipeline.replay import Order, replay_letters
-from pipeline.run import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError
-from pipeline.run import run as run_pipeline
-from pipeline.status import show_status
-from runtime.address import AddressPolicy
-from runtime.clock import now_ms
-from runtime.connectors import (
-    Config,
-    ConfigError,
-    ConnectorEntry,
-    connectors_schema,
-    read_config,
-    segment_overlaps,
-    with_historical,
-)
-from runtime.explaining import explain as explain_event
-from runtime.files import NoSuchInput, expand_patterns
-from runtime.probing import Probed, Prober
-from runtime.replay import Wanted
-from runtime.secrets import SecretError
-from runtime.showing import pretty
+from pipeline.display import StderrHandler
+from pipeline.exits import EXIT_FAILED, EXIT_USAGE, UsageError
+from pipeline.interrupts import end_at_once, end_with
 from schemas.connector import Seconds
-from schemas.limits import MAX_EVENT_BYTES
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+_QUIET = {"gcsfs": logging.CRITICAL}
+"""Libraries that log a traceback of what they raise besides: it is told in a line."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="currents-pipeline")
+class _Program(click.Group):
+    """What a command raises is told in a line, and what to do where that is known."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except UsageError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(EXIT_USAGE)
+        except Exception as error:
+            logging.getLogger("pipeline").debug("a command failed", exc_info=True)
+            name = ctx.invoked_subcommand
+            click.echo(f"{name} failed: {type(error).__name__}: {error}", err=True)
+            ctx.exit(EXIT_FAILED)
+
+
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        ours, beam = map(importlib.metadata.version, ("currents-pipeline", "apache-beam"))
+        click.echo(f"currents {ours} (Apache Beam {beam}, Python {platform.python_version()})")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`currents COMMAND --help` shows examples and the meaning of exit codes.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Show the version, Beam's and Python's, and exit.",
+)
 def main() -> None:
     """Exports engagement events from Pub/Sub to partners, and loses none of them."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        handlers=[StderrHandler()],
+    )
     for name in ("pipeline", "runtime", "transforms"):
         logging.getLogger(name).setLevel(logging.INFO)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
 
 
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(arguments: tuple[str, ...]) -> None:
-    """Run the pipeline: --connectors F and --subscription S, --input GLOB, or neither."""
-    if not {"-h", "--help"}.isdisjoint(arguments):
-        click.echo(RunOptions.help_text())
-        return
-    code = _code_of(lambda: run_pipeline(list(arguments)))
-    for number in (signal.SIGINT, signal.SIGTERM):  # the code is what counts now
-        signal.signal(number, signal.SIG_IGN)
-    sys.exit(code)
+def _epilog(*examples: str, codes: str) -> str:
+    """Examples and exit codes, as they are written here."""
+    lines = ["\b", "examples:", *(f"  {example}" for example in examples)]
+    return "\n".join([*lines, "", "\b", "exit codes:", *(f"  {one}" for one in codes.split("; "))])
 
 
-def _code_of(command: Callable[[], int]) -> int:
-    """The exit code of a command that runs the pipeline; what it raises is told in a line."""
-    try:
-        return command()
-    except UsageError as error:
-        click.echo(str(error), err=True)
-        return EXIT_USAGE
-    except Exception as error:
-        logging.getLogger("pipeline").debug("the run failed", exc_info=True)
-        click.echo(f"the run failed: {type(error).__name__}: {error}", err=True)
-        return EXIT_FAILED
+# Values of options, and their completion
 
 
 def _seconds(_: click.Context, __: click.Parameter, given: str) -> Seconds:
@@ -86,22 +94,6 @@ def _seconds(_: click.Context, __: click.Parameter, given: str) -> Seconds:
         return Seconds.parse(given)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-@main.command()
-@click.option("--hold", required=True, metavar="D", help="the folder of what is held")
-@click.option("--json", "as_json", is_flag=True, help="for programs: all that is known")
-@click.option(
-    "--max_event_age",
-    default="48h",
-    show_default=True,
-    callback=_seconds,
-    metavar="TIME",
-    help="as given to the run, for lanes of which only their files are known",
-)
-def status(hold: str, as_json: bool, max_event_age: Seconds) -> None:
-    """Show what is held, why, and when it becomes dead letters; exit 2 if it cannot be read."""
-    sys.exit(show_status(hold, as_json, max_event_age, now_ms()))
 
 
 def _moment(_: click.Context, __: click.Parameter, given: str | None) -> int | None:
@@ -127,53 +119,10 @@ def _so_long_ago(given: str) -> int:
     return round((time.time() - seconds) * 1_000)
 
 
-@main.command(
-    context_settings={"ignore_unknown_options": True},
-    epilog="The options of `currents run` are taken beside --connectors: --hold, --report, ...",
-)
-@click.option("--dead_letters", required=True, metavar="D", help="the folder of dead letters")
-@click.option("--connectors", metavar="F", help="the connectors file: the events are sent")
-@click.option("--to", metavar="FILE", help="the events are written there as JSON lines, not sent")
-@click.option("--connector", multiple=True, metavar="N", help="letters of this connector")
-@click.option("--reason", multiple=True, metavar="R", help="letters with this reason")
-@click.option("--event_type", multiple=True, metavar="T", help="events of this type, or pattern")
-@click.option("--since", callback=_moment, metavar="TIME", help="buried at this time or later")
-@click.option("--until", callback=_moment, metavar="TIME", help="buried before this time")
-@click.option("--again", is_flag=True, help="letters that were replayed before too")
-@click.option("--dry_run", is_flag=True, help="only say how many; nothing is sent or written")
-@click.option(
-    "--rate",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="EVENTS_PER_S",
-    help="read no more events a second than this",
-)
-@click.argument("run_options", nargs=-1, type=click.UNPROCESSED)
-def replay(
-    dead_letters: str,
-    connectors: str | None,
-    to: str | None,
-    connector: tuple[str, ...],
-    reason: tuple[str, ...],
-    event_type: tuple[str, ...],
-    since: int | None,
-    until: int | None,
-    again: bool,
-    dry_run: bool,
-    rate: float | None,
-    run_options: tuple[str, ...],
-) -> None:
-    """Feed dead letters in again, each to the connector that failed, or write them out."""
-    order = Order(
-        dead_letters=dead_letters,
-        wanted=Wanted(connector, reason, event_type, since, until),
-        again=again,
-        dry_run=dry_run,
-        rate=rate,
-        connectors=connectors,
-        to=to,
-        run_options=run_options,
-    )
-    sys.exit(_code_of(lambda: replay_letters(order, click.echo)))
+def _rate(_: click.Context, __: click.Parameter, given: float | None) -> float | None:
+    if given is not None and not 0 < given < 1e9:  # nor what is no number
+        raise click.BadParameter(f"a number above 0 and below 1,000,000,000; found {given:g}")
+    return given
 
 
 def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,155 +132,310 @@ def _networks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> 
         raise click.BadParameter(str(error)) from None
 
 
-def _reaching(command: Callable[..., None]) -> Callable[..., None]:
+def _complete_connector(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The names in the connectors file that is given before."""
+    from pipeline.connectors import names_in
+
+    # A line that ends in an option without its value is parsed in part: the rest lies in `args`.
+    given = [ctx.params.get("connectors"), *ctx.args]
+    found = [name for file in given if file for name in names_in(str(file))]
+    return [CompletionItem(name) for name in found if name.startswith(begun)]
+
+
+def _complete_file(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Of options that click does not know, nearly all take a file or a folder."""
+    return [CompletionItem(begun, type="file")]
+
+
+class _WithRunOptions(click.Command):
+    """A command that takes the options of `currents run` besides its own, which click does not know."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from pipeline.run_options import run_option_names
+
+        found = {item.value: item for item in super().shell_complete(ctx, incomplete)}
+        for name, text in run_option_names():
+            if name.startswith(incomplete):
+                found.setdefault(name, CompletionItem(name, help=text))
+        return list(found.values())
+
+
+# The type click.Path is for completion alone: whether a file is there says what reads it, for it may
+# be gs:// too.
+
+_connectors_argument = click.argument("connectors", type=click.Path())
+_connector_option = click.option(
+    "--connector", required=True, metavar="N", shell_complete=_complete_connector
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object, for programs")
+
+
+def _reaching(command: _Command) -> Callable[..., None]:
     """Give a command the options of which addresses it may reach, as its `policy`."""
 
-    @click.option("--allow_network", multiple=True, metavar="CIDR", callback=_networks)
-    @click.option("--allow_local_partners", is_flag=True)
+    @click.option(
+        "--allow_network",
+        multiple=True,
+        metavar="CIDR",
+        callback=_networks,
+        help="addresses that partners may have though they are not public; may be repeated",
+    )
+    @click.option(
+        "--allow_local_partners",
+        is_flag=True,
+        help="partners may have loopback addresses and plain http: for tests",
+    )
     @functools.wraps(command)
     def with_policy(
         *, allow_network: tuple[str, ...], allow_local_partners: bool, **given: Any
     ) -> None:
+        with end_at_once():
+            from runtime.address import AddressPolicy
+
         command(policy=AddressPolicy(allow_network, allow_local_partners), **given)
 
     return with_policy
 
 
-@main.command()
-@click.argument("connectors")
+# The commands
+
+
+@main.command(
+    cls=_WithRunOptions,
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_file)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run the pipeline: --connectors F and --subscription S, --input GLOB, or neither."""
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        from pipeline.run_options import run_help
+
+        click.echo(run_help(), nl=False)
+        return
+    with end_at_once():
+        from pipeline.run import run as run_pipeline
+    end_with(run_pipeline(list(arguments)))
+
+
+@main.command(
+    epilog=_epilog(
+        "currents status --hold held",
+        "currents status --hold gs://my-bucket/held --json",
+        codes="0  all of the hold was read; 2  it, or a lane of it, cannot be read",
+    )
+)
+@click.option("--hold", required=True, metavar="D", type=click.Path(), help="what is held is there")
+@_json_option
+@click.option(
+    "--max_event_age",
+    default="48h",
+    show_default=True,
+    callback=_seconds,
+    metavar="TIME",
+    help="as given to the run, for lanes of which only their files are known",
+)
+def status(hold: str, as_json: bool, max_event_age: Seconds) -> None:
+    """Show what is held, why, and when it becomes dead letters."""
+    with end_at_once():
+        from pipeline.status import show_status
+        from runtime.clock import now_ms
+    sys.exit(show_status(hold, as_json, max_event_age, now_ms()))
+
+
+@main.command(
+    cls=_WithRunOptions,
+    context_settings={"ignore_unknown_options": True},
+    epilog=_epilog(
+        "currents replay --dead_letters dead --dry_run",
+        "currents replay --dead_letters dead --connectors connectors.yaml --connector crm-hook \\",
+        "                --reason expired --since 48h --rate 200 --hold held --report report.json",
+        "currents replay --dead_letters dead --connector crm-hook --to events.ndjson",
+        codes="0  every event was delivered, filtered or buried anew; "
+        "3  some events are held; 2  bad usage: nothing was sent or written; "
+        "1  it failed, or not all dead letters could be read",
+    )
+    + "\n\nBeside --connectors the options of `currents run` are taken: --hold, --report, ...",
+)
+@click.option(
+    "--dead_letters", required=True, metavar="D", type=click.Path(), help="the folder they are in"
+)
+@click.option(
+    "--connectors", metavar="F", type=click.Path(), help="the connectors file: events are sent"
+)
+@click.option(
+    "--to",
+    metavar="FILE",
+    type=click.Path(),
+    help="the events are written there as JSON lines, not sent",
+)
+@click.option(
+    "--connector",
+    multiple=True,
+    metavar="N",
+    shell_complete=_complete_connector,
+    help="letters of this connector",
+)
+@click.option("--reason", multiple=True, metavar="R", help="letters with this reason")
+@click.option("--event_type", multiple=True, metavar="T", help="events of this type, or pattern")
+@click.option("--since", callback=_moment, metavar="TIME", help="buried at this time or later")
+@click.option("--until", callback=_moment, metavar="TIME", help="buried before this time")
+@click.option("--again", is_flag=True, help="letters that were replayed before too")
+@click.option("--dry_run", is_flag=True, help="only say how many; nothing is sent or written")
+@click.option("--json", "as_json", is_flag=True, help="what --dry_run says, for programs")
+@click.option(
+    "--rate",
+    type=float,
+    callback=_rate,
+    metavar="EVENTS_PER_S",
+    help="read no more events a second than this",
+)
+@click.argument("run_options", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_file)
+def replay(
+    connector: tuple[str, ...],
+    reason: tuple[str, ...],
+    event_type: tuple[str, ...],
+    since: int | None,
+    until: int | None,
+    **given: Any,
+) -> None:
+    """Feed dead letters in again, each to the connector that failed, or write them out."""
+    with end_at_once():
+        from pipeline.replay import Order, replay_letters
+        from runtime.replay import Wanted
+    wanted = Wanted(connector, reason, event_type, since, until)
+    end_with(replay_letters(Order(wanted=wanted, **given), click.echo))
+
+
+@main.command(
+    epilog=_epilog(
+        "currents check connectors.yaml",
+        "currents check connectors.yaml --probe",
+        "currents check connectors.yaml --input 'events/*.ndjson' --json",
+        codes="0  nothing is wrong; 2  something is wrong with the file; "
+        "1  a partner refuses its probe or does not answer, or the input cannot be read to its end",
+    )
+)
+@_connectors_argument
 @_reaching
 @click.option(
     "--input", "patterns", multiple=True, metavar="GLOB", help="count what would go where"
 )
 @click.option("--historical", is_flag=True, help="as given to the run that would read the input")
 @click.option("--probe", "probes", is_flag=True, help="try every connector without an event")
-@click.option("--json", "as_json", is_flag=True, help="for programs: what the probes have shown")
-def check(
-    connectors: str,
-    policy: AddressPolicy,
-    patterns: tuple[str, ...],
-    historical: bool,
-    probes: bool,
-    as_json: bool,
-) -> None:
-    """Validate a connectors file; exit 2 where something is wrong with it.
+@_json_option
+def check(**given: Any) -> None:
+    """Validate a connectors file, and more where it is asked for.
 
-    With --probe, secrets are read and each partner gets a request that does no harm; exit 1 where one
-    of them refuses it or does not answer.
+    With --probe, secrets are read, each partner gets a request that does no harm, and what its answer
+    proves is said. With --input, the events of files are routed, and nothing is sent.
     """
-    config = _valid_config(connectors, policy)
-    for warning in segment_overlaps(config):
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(
-        f"{len(config.connectors)} connectors, version {config.version}: all valid", err=as_json
-    )
-    if probes:
-        code = _probe(config, policy, as_json)
-        if code or not patterns:
-            sys.exit(code)
-    if patterns:
-        sys.exit(_foretell(with_historical(config) if historical else config, patterns))
+    with end_at_once():
+        from pipeline.check import check_connectors
+    sys.exit(check_connectors(**given))
 
 
-def _probe(config: Config, policy: AddressPolicy, as_json: bool) -> int:
-    found: list[Probed] = []
-    with contextlib.closing(Prober(policy)) as prober:
-        for probed in prober.probe(config):
-            found.append(probed)
-            if not as_json:
-                click.echo(probe_line(probed))
-    if as_json:
-        click.echo(pretty({"probes": found}))
-    failed = any(probed.result in ("refused", "no_answer") for probed in found)
-    return EXIT_FAILED if failed else EXIT_DONE
-
-
-@main.command("send-test")
-@click.argument("connectors")
-@click.option("--connector", required=True, metavar="N", help="the connector that gets the events")
+@main.command(
+    "send-test",
+    epilog=_epilog(
+        "currents send-test connectors.yaml --connector analytics",
+        codes="0  all were answered as delivered; 1  one was refused; "
+        "2  bad usage or connectors file, or a secret that is not there; nothing was sent",
+    ),
+)
+@_connectors_argument
+@_connector_option
+@_json_option
 @_reaching
-def send_test(connectors: str, connector: str, policy: AddressPolicy) -> None:
+def send_test(**given: Any) -> None:
     """Send an event of each type that a connector takes, marked as a test.
 
     They are real requests with placeholder values, of the user `currents-test` and with the property
-    `currents_test`; avro_files writes real files. Exit 1 where one was refused.
+    `currents_test`; avro_files writes real files.
     """
-    config = _valid_config(connectors, policy)
-    entry = _entry_of(config, connector)
-    with contextlib.closing(Prober(policy)) as prober:
-        try:
-            tested = prober.send_test(config, connector)
-        except SecretError as error:
-            click.echo(str(error), err=True)
-            sys.exit(EXIT_USAGE)
-    for line in tested_lines(tested, entry.sink.proves_delivery):
-        click.echo(line)
-    sys.exit(EXIT_FAILED if tested.refused else EXIT_DONE)
+    with end_at_once():
+        from pipeline.probe import send_test_events
+    sys.exit(send_test_events(**given))
 
 
-def _entry_of(config: Config, connector: str) -> ConnectorEntry:
-    if connector not in config.connectors:
-        known = ", ".join(config.connectors) or "none"
-        raise click.UsageError(f"there is no connector {connector!r}; there are: {known}")
-    return config.connectors[connector]
-
-
-def _valid_config(connectors: str, policy: AddressPolicy) -> Config:
-    """The connectors of a file; ends the command where something is wrong with it."""
-    try:
-        config, problems = read_config(connectors, policy)
-    except ConfigError as error:
-        problems, config = list(error.problems), None
-    for problem in problems:
-        click.echo(str(problem), err=True)
-    if config is None or problems:
-        sys.exit(EXIT_USAGE)
-    return config
-
-
-def _foretell(config: Config, patterns: Sequence[str]) -> int:
-    try:
-        ranges = expand_patterns(patterns)
-    except NoSuchInput as error:
-        click.echo(str(error), err=True)
-        return EXIT_USAGE
-    whole = tell_forecast(config, ranges, MAX_EVENT_BYTES, click.echo)
-    return EXIT_DONE if whole else EXIT_FAILED
-
-
-@main.command()
-@click.argument("connectors")
-@click.option("--connector", required=True, metavar="N", help="the connector that gets the event")
-@click.option("--event", required=True, metavar="E.json", help="a file with one event; - for stdin")
-@click.option("--json", "as_json", is_flag=True, help="for programs: all that is known")
+@main.command(
+    epilog=_epilog(
+        "currents explain connectors.yaml --connector analytics --event event.json",
+        "head -1 events.ndjson | currents explain connectors.yaml --connector analytics --event -",
+        codes="0  it is explained, whatever becomes of it; 2  bad usage or connectors file",
+    )
+)
+@_connectors_argument
+@_connector_option
+@click.option(
+    "--event",
+    required=True,
+    metavar="E.json",
+    type=click.Path(),
+    help="a file with one event; - for stdin",
+)
+@_json_option
 @_reaching
-def explain(
-    connectors: str,
-    connector: str,
-    event: str,
-    as_json: bool,
-    policy: AddressPolicy,
-) -> None:
+def explain(**given: Any) -> None:
     """Show which rules an event meets, the request that it becomes, and how near the limits are.
 
     Nothing is sent, and no secret is read: in the request each is its reference.
     """
-    config = _valid_config(connectors, policy)
-    _entry_of(config, connector)
-    try:
-        with click.open_file(event, "rb") as file:
-            message = file.read()
-    except OSError as error:
-        raise click.UsageError(f"--event {event}: {error.strerror}") from None
-    explanation = explain_event(config, connector, message, MAX_EVENT_BYTES)
-    if as_json:
-        click.echo(pretty(explanation))
-        return
-    for line in explanation_lines(explanation):
-        click.echo(line)
+    with end_at_once():
+        from pipeline.explain import explain_event
+    explain_event(**given)
 
 
-@main.command()
+@main.command(
+    epilog=_epilog(
+        "currents erase --user customer-81 --hold held --dead_letters dead --dry_run",
+        "currents erase --users_from requests.txt --hold gs://my-bucket/held \\",
+        "               --dead_letters gs://my-bucket/dead",
+        codes="0  nothing of them is left there; "
+        "3  something is left: a job that runs attends the lane; "
+        "1  something could not be read or written, and somebody may be in it; "
+        "2  bad usage: nothing was changed",
+    )
+)
+@click.option("--user", multiple=True, metavar="ID", help="an external_user_id or a user_id")
+@click.option(
+    "--users_from", metavar="FILE", type=click.Path(), help="the same, one a line; - for stdin"
+)
+@click.option("--hold", metavar="D", type=click.Path(), help="what is held is there")
+@click.option("--dead_letters", metavar="D", type=click.Path(), help="dead letters are there")
+@click.option("--dry_run", is_flag=True, help="only count: nothing is changed")
+@_json_option
+def erase(**given: Any) -> None:
+    """Erase the events of a person from what is held and from dead letters.
+
+    They are not sent and not buried. What is on Pub/Sub, at partners and in files of avro_files stays:
+    see docs/operating-runbooks.md.
+    """
+    with end_at_once():
+        from pipeline.erase import erase_persons
+    sys.exit(erase_persons(**given))
+
+
+@main.command(epilog=_epilog("currents schema > connectors.schema.json", codes="0  always"))
 def schema() -> None:
     """Print the JSON Schema of a connectors file."""
-    click.echo(json.dumps(connectors_schema(), indent=2))
+    with end_at_once():
+        from pipeline.connectors import schema_text
+    click.echo(schema_text())
+
+
+@main.command(
+    epilog=_epilog(
+        'eval "$(currents completion bash)"',
+        "currents completion bash > ~/.local/share/bash-completion/completions/currents",
+        "currents completion fish > ~/.config/fish/completions/currents.fish",
+        codes="0  always",
+    )
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands, options, files and connectors' names."""
+    kind = get_completion_class(shell)
+    if kind is None:  # pragma: no cover - the choice above names those that click has
+        raise UsageError(f"no completion is known for {shell}")
+    click.echo(kind(main, {}, "currents", "_CURRENTS_COMPLETE").source())

@@ -2,27 +2,30 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from pipeline.exits import UsageError
 from runtime.connectors import Config
-from runtime.files import FileRange
+from runtime.files import NoSuchInput, expand_patterns
 from runtime.forecast import Forecast, make_forecast
 
 
-def tell_forecast(
-    config: Config, ranges: Sequence[FileRange], max_event_bytes: int, say: Callable[[str], None]
-) -> bool:
-    """Say how many events go where, how many stay here, and what their age means.
+def forecast_of(config: Config, patterns: Sequence[str], max_event_bytes: int) -> Forecast:
+    """Read and route the events of all files that the patterns match.
 
-    Returns whether all could be read.
+    Raises:
+        UsageError: a pattern matches nothing that can be read.
     """
-    forecast = make_forecast(config, ranges, max_event_bytes, time.time())
-    for line in _lines(forecast):
-        say(line)
-    return not forecast.unread
+    try:
+        ranges = expand_patterns(patterns)
+    except NoSuchInput as error:
+        raise UsageError(str(error)) from None
+    return make_forecast(config, ranges, max_event_bytes, time.time())
 
 
-def _lines(forecast: Forecast) -> Iterator[str]:
+def forecast_lines(forecast: Forecast) -> Iterator[str]:
+    """How many events go where, how many stay here, and what their age means, for people."""
     tally = forecast.tally
     yield f"{tally.received} messages, of which {tally.invalid.total()} are no events"
     yield from _rows(tally.invalid)
@@ -33,6 +36,26 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         yield from _rows(_of(connector, forecast.too_old))
     for problem in forecast.unread:
         yield f"not read to its end: {problem}"
+
+
+def forecast_as_json(forecast: Forecast) -> dict[str, Any]:
+    """The same for programs."""
+    tally = forecast.tally
+    return {
+        "received": tally.received,
+        "invalid": dict(tally.invalid),
+        "connectors": {
+            connector: {
+                "offered": counts.offered,
+                "to_send": forecast.to_send[connector],
+                "filtered": dict(counts.filtered),
+                "unpackable": dict(_of(connector, forecast.unpackable)),
+                "too_old": dict(_of(connector, forecast.too_old)),
+            }
+            for connector, counts in sorted(tally.connectors.items())
+        },
+        "unread": forecast.unread,
+    }
 
 
 def _of(connector: str, counts: Counter[tuple[str, str]]) -> Counter[str]:

@@ -1,8 +1,17 @@
 """Telling what a connector's partner answers: `currents check --probe` and `currents send-test`."""
 
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 
-from runtime.probing import Probed, Tested
+import click
+
+from pipeline.connectors import entry_of, valid_config
+from pipeline.exits import EXIT_DONE, EXIT_FAILED, UsageError
+from runtime.address import AddressPolicy
+from runtime.probing import Probed, Prober, Tested
+from runtime.secrets import SecretError
+from runtime.showing import pretty
 
 _RESULTS = {
     "accepted": "accepted",
@@ -29,3 +38,37 @@ def tested_lines(tested: Tested, proves_delivery: bool) -> Iterator[str]:
         yield f"left out  {event_type}: {reason}{f' ({number})' if number > 1 else ''}"
     for types_of_request, answer in tested.refused:
         yield f"REFUSED   {answer}: {types_of_request}"
+
+
+def tested_as_json(tested: Tested, proves_delivery: bool) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "delivered": dict(tested.delivered),
+        "proves_delivery": proves_delivery,
+        "left_out": [
+            {"event_type": event_type, "reason": reason, "events": number}
+            for (event_type, reason), number in sorted(tested.left_out.items())
+        ],
+        "refused": [{"event_types": types, "answer": answer} for types, answer in tested.refused],
+    }
+
+
+def send_test_events(connectors: str, connector: str, as_json: bool, policy: AddressPolicy) -> int:
+    """Send a connector its test events, say what became of them, and return the exit code.
+
+    Raises:
+        UsageError: nothing was sent.
+    """
+    config = valid_config(connectors, policy)
+    proves_delivery = entry_of(config, connector).sink.proves_delivery
+    with contextlib.closing(Prober(policy)) as prober:
+        try:
+            tested = prober.send_test(config, connector)
+        except SecretError as error:
+            raise UsageError(str(error)) from None
+    if as_json:
+        click.echo(pretty(tested_as_json(tested, proves_delivery)))
+    else:
+        for line in tested_lines(tested, proves_delivery):
+            click.echo(line)
+    return EXIT_FAILED if tested.refused else EXIT_DONE

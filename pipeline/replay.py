@@ -6,18 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pipeline.exits import EXIT_DONE, EXIT_FAILED, EXIT_HELD, UsageError
 from pipeline.options import RunOptions
-from pipeline.run import (
-    DATAFLOW,
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_HELD,
-    Run,
-    UsageError,
-    execute,
-    prepare,
-)
+from pipeline.run import DATAFLOW, Run, execute, prepare
 from runtime.config_store import ConfigStore
 from runtime.replay import (
     MAX_REPLAYS,
@@ -30,6 +23,7 @@ from runtime.replay import (
     select,
     write_originals,
 )
+from runtime.showing import pretty
 from runtime.storage import StorageError, is_missing_folder
 
 _WHY_SKIPPED = {
@@ -54,6 +48,8 @@ class Order:
     wanted: Wanted
     again: bool = False
     dry_run: bool = False
+    as_json: bool = False
+    """What a dry run says, for programs."""
     rate: float | None = None
     connectors: str | None = None
     to: str | None = None
@@ -71,8 +67,11 @@ def replay_letters(order: Order, say: Say) -> int:
     _check(order)
     plan = _prepare(order) if order.connectors else None
     selection = select(order.dead_letters, order.wanted, _rules(order, plan))
-    for line in _describe(order, selection):
-        say(line)
+    if order.as_json:
+        say(pretty(_as_json(selection)))
+    else:
+        for line in _describe(order, selection):
+            say(line)
     for problem in selection.unread:
         _logger.error("%s", problem)
     code = _carry_out(order, plan, selection, say)
@@ -86,6 +85,8 @@ def _check(order: Order) -> None:
         raise UsageError("--connectors and --to exclude each other")
     if not (order.connectors or order.to or order.dry_run):
         raise UsageError("--connectors or --to is missing: where the events go")
+    if order.as_json and not order.dry_run:
+        raise UsageError("--json is for --dry_run: what a replay has done is in its --report")
     if order.run_options and not order.connectors:
         raise UsageError(f"unknown option {_name(order.run_options[0])} without --connectors")
 
@@ -160,6 +161,22 @@ def _describe(order: Order, selection: Selection) -> Iterator[str]:
     if selection.skipped:
         yield f"{selection.skipped.total()} are left alone"
         yield from _rows(selection.skipped, _explain)
+
+
+def _as_json(selection: Selection) -> dict[str, Any]:
+    return {
+        "chosen": _counts(selection.chosen, "reason"),
+        "too_old": _counts(selection.too_old, "advice"),
+        "left_alone": _counts(selection.skipped, "why"),
+        "unread": selection.unread,
+    }
+
+
+def _counts(counts: Counter[tuple[str, str]], what: str) -> list[dict[str, Any]]:
+    return [
+        {"connector": connector, what: why, "letters": count}
+        for (connector, why), count in sorted(counts.items())
+    ]
 
 
 def _rows(counts: Counter[tuple[str, str]], explain: Callable[[str], str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import click
 import msgspec
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -20,32 +21,33 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipeline import portable
+from pipeline.display import showing
+from pipeline.exits import EXIT_DONE, EXIT_FAILED, EXIT_HELD, UsageError
 from pipeline.flink_options import FlinkOptions
-from pipeline.forecast import tell_forecast
+from pipeline.forecast import forecast_lines
 from pipeline.graph import Source, build
-from pipeline.options import DRY_RUN, RunOptions, parse_options
+from pipeline.options import RunOptions, parse_options
+from pipeline.progress import Goal, Look, Progress
+from pipeline.run_options import DRY_RUN
 from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
 from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
 from runtime.files import NoSuchInput, expand_patterns
+from runtime.forecast import make_forecast
 from runtime.hold.bounded_release import held_lanes
 from runtime.hold.objects import Depth
 from runtime.jobs import new_job_name
 from runtime.repeating import Repeating
 from runtime.reporting import make_report
 from runtime.secrets import SecretError, read_secret
-from runtime.storage import StorageError, is_local, make_folder, write_whole
+from runtime.storage import StorageError, is_local, is_missing_folder, make_folder, write_whole
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
+from schemas.lane import connector_of
 from schemas.report import Report
 from schemas.secret import is_reference
 from transforms.direct_pubsub import read_through
 from transforms.engine import Engine
-
-EXIT_DONE = 0
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_HELD = 3
 
 MIN_EVENT_BYTES = 1_000
 
@@ -56,10 +58,6 @@ _SUBSCRIPTION = re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptio
 REPORT_SECONDS = 5.0
 
 _logger = logging.getLogger(__name__)
-
-
-class UsageError(Exception):
-    """What the user gave cannot be run; one line for each problem."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,12 @@ def run(arguments: list[str]) -> int:
 def _foretell(plan: Run) -> int:
     settings = plan.settings
     store = ConfigStore(settings.connectors, settings.address_policy, 0, settings.historical)
-    whole = tell_forecast(store.current(), plan.source.ranges, settings.max_event_bytes, print)
-    return EXIT_DONE if whole else EXIT_FAILED
+    forecast = make_forecast(
+        store.current(), plan.source.ranges, settings.max_event_bytes, time.time()
+    )
+    for line in forecast_lines(forecast):
+        click.echo(line)
+    return EXIT_FAILED if forecast.unread else EXIT_DONE
 
 
 def execute(plan: Run) -> int:
@@ -161,8 +163,16 @@ def _check_options(ours: Any) -> None:
         )
 
 
+def _runner_of(options: PipelineOptions) -> str:
+    runner = str(options.view_as(StandardOptions).runner or "DirectRunner")
+    known = {name.rpartition(".")[2].lower() for name in StandardOptions.ALL_KNOWN_RUNNERS}
+    if "." not in runner and runner.lower() not in known:
+        raise UsageError(f"--runner {runner} is none that Beam knows")
+    return runner
+
+
 def _engine_of(options: PipelineOptions, ours: Any) -> tuple[Engine, str]:
-    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    runner = _runner_of(options)
     if ours.subscription and ours.input:
         raise UsageError("--subscription and --input exclude each other")
     if runner == DATAFLOW:
@@ -259,12 +269,13 @@ def _secret_problems(reference: str, runner: str) -> Iterator[str]:
 
 def _run_here(plan: Run) -> int:
     _make_folders(plan.settings)
+    _check_report(plan)
     worker = worker_of(plan.settings)
     started = time.time()
     reading = _reading(plan, worker)
-    with _stopping(reading):  # to the very end: nobody's second Ctrl-C may cost the report
+    with _stopping(reading) as stop:  # to the very end: no second Ctrl-C may cost the report
         try:
-            with _reporting(plan, worker, started):
+            with _reporting(plan, worker, started, stop):
                 result = _start(plan)
                 if isinstance(reading, portable.Reading):
                     reading.wait(result, lambda: _report(plan, worker, started).balanced)
@@ -315,6 +326,11 @@ def _make_folders(settings: WorkerSettings) -> None:
             raise UsageError(f"--{name} cannot be written: {error}") from None
 
 
+def _check_report(plan: Run) -> None:
+    if plan.report and not is_missing_folder(plan.report):
+        raise UsageError(f"--report {plan.report} is a folder: give a file in it")
+
+
 def _exit_code(plan: Run, worker: Worker, report: Report) -> int:
     lanes = held_lanes(worker)  # one that cannot be listed is not empty: it is among the unread
     if worker.ledger.unread or not report.balanced:
@@ -339,11 +355,16 @@ def _held_in(worker: Worker, lanes: Sequence[str]) -> int:
         return 0
 
 
-def _report(plan: Run, worker: Worker, started: float) -> Report:
+def _books(plan: Run, worker: Worker, started: float) -> Report:
     config = worker.config
-    report = make_report(
+    return make_report(
         worker.ledger.read(), config.current(), config.throughout, started, plan.runner
     )
+
+
+def _report(plan: Run, worker: Worker, started: float) -> Report:
+    """The books as they stand, written where `--report` says."""
+    report = _books(plan, worker, started)
     if plan.report:
         text = msgspec.json.format(msgspec.json.encode(report), indent=1)
         try:
@@ -353,32 +374,69 @@ def _report(plan: Run, worker: Worker, started: float) -> Report:
     return report
 
 
+class _Stop:
+    """What a signal calls: only the first one does something, for a lock may be held at the next."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self.has_come = False
+        self._reading = reading
+
+    def __call__(self, *_: object) -> None:
+        if not self.has_come:
+            self.has_come = True
+            self._reading.stop()
+
+
 @contextmanager
-def _stopping(reading: _Reading) -> Iterator[None]:
+def _stopping(reading: _Reading) -> Iterator[_Stop]:
     """SIGINT and SIGTERM end the reading, and not what follows it."""
-    before = {
-        number: signal.signal(number, lambda *_: reading.stop())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    stop = _Stop(reading)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _reporting(plan: Run, worker: Worker, started: float) -> Iterator[None]:
-    """Write the report every few seconds, and say how far the run is."""
+def _reporting(plan: Run, worker: Worker, started: float, stop: _Stop) -> Iterator[None]:
+    """Write the report every few seconds, and show how far the run is."""
 
-    def tell() -> None:
-        report = _report(plan, worker, started)
-        delivered = sum(connector.delivered for connector in report.connectors.values())
-        _logger.info("received %d, delivered %d", report.received, delivered)
+    def write() -> None:
+        _report(plan, worker, started)
 
-    repeating = Repeating("report", REPORT_SECONDS, tell)
-    repeating.start()
-    try:
-        yield
-    finally:
-        repeating.close()
+    def look() -> None:
+        progress.take(_look(plan, worker, started, stop.has_come))
+
+    progress = Progress(_goal_of(plan.source))
+    repeating = Repeating("report", REPORT_SECONDS, write)
+    with showing(progress, look):
+        if plan.report:
+            repeating.start()
+        try:
+            yield
+        finally:
+            repeating.close()
+
+
+def _goal_of(source: Source) -> Goal | None:
+    """What is to be read in all; None where nobody knows, and where only the hold is emptied."""
+    if source.replay is not None:
+        return Goal(sum(len(part.positions) for part in source.replay.parts), "events")
+    return Goal(sum(part.size for part in source.ranges), "bytes") if source.ranges else None
+
+
+def _look(plan: Run, worker: Worker, started: float, stopping: bool) -> Look:
+    report = _books(plan, worker, started)
+    done = report.received if plan.source.replay is not None else worker.input_read.bytes
+    return Look(time.monotonic(), report, done, dict(_states(worker)), stopping)
+
+
+def _states(worker: Worker) -> Iterator[tuple[str, str]]:
+    """Of connectors that have a suspended or resuming lane; suspended is the worse of them."""
+    for state in ("resuming", "suspended"):
+        for lane in worker.suspensions.lanes():
+            if worker.suspensions.state_of(lane) == state:
+                yield connector_of(lane), state

@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.exits import EXIT_DONE, EXIT_USAGE
+from pipeline.words import in_words
 from runtime.alerts import EXPIRING_MS
 from runtime.clock import from_rfc3339
 from runtime.hold.lane_statuses import is_attended, survey
+from runtime.showing import printable
 from runtime.storage import StorageError, is_missing_folder
 from schemas.lane_status import LaneStatus
-
-EXIT_SHOWN = 0
-EXIT_UNREAD = 2
 
 PIPE_WIDTH = 160
 """Where there is no terminal."""
@@ -29,12 +29,12 @@ def show_status(hold: str, as_json: bool, max_age_seconds: float, now_ms: int) -
     """Print what a hold has and return the exit code."""
     if is_missing_folder(hold):
         click.echo(f"there is no folder {hold!r}: nothing was ever held there", err=True)
-        return EXIT_UNREAD
+        return EXIT_USAGE
     try:
         found = survey(hold, max_age_seconds)
     except StorageError as error:
         click.echo(f"the hold cannot be read: {error}", err=True)
-        return EXIT_UNREAD
+        return EXIT_USAGE
     for problem in found.unread:
         click.echo(problem, err=True)
     if as_json:
@@ -44,7 +44,7 @@ def show_status(hold: str, as_json: bool, max_age_seconds: float, now_ms: int) -
         _print(found.lanes, now_ms)
     elif not found.unread:
         click.echo(f"nothing is held in {hold}")
-    return EXIT_UNREAD if found.unread else EXIT_SHOWN
+    return EXIT_USAGE if found.unread else EXIT_DONE
 
 
 def _print(lanes: list[LaneStatus], now_ms: int) -> None:
@@ -69,7 +69,7 @@ def _wide_table(lanes: list[LaneStatus], now_ms: int) -> Table:
         table.add_column(title, overflow="fold")
     for lane in lanes:
         table.add_row(
-            _plain(lane.lane),
+            printable(lane.lane),
             Text(lane.state, _STYLES[lane.state]),
             _reason(lane),
             f"{lane.events:,}",
@@ -91,7 +91,8 @@ def _narrow_table(lanes: list[LaneStatus], now_ms: int) -> Table:
     for lane in lanes:
         table.add_row(
             Text.assemble(
-                *(_plain(lane.lane), "\n", (lane.state, _STYLES[lane.state]), ": "), _reason(lane)
+                *(printable(lane.lane), "\n", (lane.state, _STYLES[lane.state]), ": "),
+                _reason(lane),
             ),
             f"{_count(lane.events, 'event')}, {_megabytes(lane.bytes)} MB\n"
             f"in {_count(lane.objects, 'object')}\noldest {_age(lane.oldest, now_ms)}",
@@ -111,12 +112,12 @@ def _what_comes(lane: LaneStatus, now_ms: int) -> Text:
 
 def _reason(lane: LaneStatus) -> Text:
     """The reason, and what the partner answered."""
-    text = Text(_plain(lane.reason))
+    text = Text(printable(lane.reason))
     if lane.status is not None and str(lane.status) not in lane.reason:
         text.append(f" ({lane.status})")
     if lane.answer:
         cut = lane.answer[:MAX_ANSWER_CHARS]
-        text.append(f"\n{_plain(cut)}{'…' if cut != lane.answer else ''}", "dim")
+        text.append(f"\n{printable(cut)}{'…' if cut != lane.answer else ''}", "dim")
     if lane.set_aside:
         text.append(f"\n{_count(lane.set_aside, 'object')} set aside", "red")
     return text
@@ -142,25 +143,12 @@ def _dead_lettering(lane: LaneStatus, now_ms: int) -> Text:
 def _attended_by(lane: LaneStatus, now_ms: int) -> Text:
     if not is_attended(lane, now_ms):
         return Text("nobody attends it", "red")
-    return Text(f"{_plain(lane.attended_by)} ({_age(lane.attended_since, now_ms)})")
+    return Text(f"{printable(lane.attended_by)} ({_age(lane.attended_since, now_ms)})")
 
 
 def _age(moment: str | None, now_ms: int) -> str:
     at_ms = from_rfc3339(moment or "")
     return "-" if at_ms is None else in_words(now_ms - at_ms)
-
-
-def in_words(ms: int) -> str:
-    """A length of time in its two largest units: `3 d 4 h`, `6 h 12 min`, `12 min`, `45 s`."""
-    seconds = max(0, ms // 1_000)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
-    if minutes < 60:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days} d {hours % 24} h"
 
 
 def _count(number: int, noun: str) -> str:
@@ -169,8 +157,3 @@ def _count(number: int, noun: str) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1_000_000:,.1f}"
-
-
-def _plain(text: str) -> str:
-    """The text without what a terminal would obey: a lane's name may be anybody's file name."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

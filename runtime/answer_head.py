@@ -11,7 +11,6 @@ from runtime.cutoff import ExchangeFailed
 
 MAX_HEADERS = 100
 
-_PLAIN = bytes([*range(0x20, 0x7F), *range(0xA0, 0x100)])
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]+)[ \t]+([1-9][0-9]{2})(?:[ \t\r]|$)")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DOUBTFUL = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
@@ -47,32 +46,6 @@ def read_head(block: bytes) -> AnswerHead:
         ExchangeFailed: they are no head of an HTTP answer.
     """
     text = block.decode("latin-1")
-    lines = text.split("\r\n")
-    lines.pop()  # what follows the last line's end
-    is_plain = block.translate(None, _PLAIN) == b"\r\n" * len(lines)
-    return (is_plain and _read_plain(lines)) or _read_careless(text)
-
-
-def _read_plain(lines: list[str]) -> AnswerHead | None:
-    """Read what nearly all heads are like, quickly: None where there is any more to it."""
-    first = lines[0]
-    code = first[9:12]
-    if not first.startswith(("HTTP/1.1 ", "HTTP/1.0 ")) or first[12:13] not in ("", " "):
-        return None
-    if not (len(code) == 3 and code.isdecimal() and code >= "100") or len(lines) > MAX_HEADERS:
-        return None
-    headers, fields = {}, {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not name or " " in name:
-            return None
-        headers[name] = fields[name.lower()] = value.strip(" ")
-    if len(fields) < len(lines) - 1:  # one is there several times
-        return None
-    return AnswerHead(int(code), headers, fields, first[7] == "0", True)
-
-
-def _read_careless(text: str) -> AnswerHead:
     first, *lines = text.split("\n")[:-1]
     found = _STATUS_LINE.match(first)
     if found is None:

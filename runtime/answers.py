@@ -1,9 +1,11 @@
 """Reading a partner's answer: when to come back, and what it said, fit to be shown."""
 
+import base64
 import functools
 import html
 import json
 import re
+import string
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from datetime import timezone
@@ -16,11 +18,16 @@ from sinks.sink import Answer, HttpRequest, Request
 MOST_ASKED_SECONDS = 6 * 3_600.0
 """A partner's own Retry-After is honoured up to this: some give the time of day in its place."""
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
 _KEY_CHARS = 6
 """A part of a URL that is shorter is no key: `1` or `us` stands in many an answer."""
 _LONG_KEY_CHARS = 16
 """A part of a secret URL's path that is as long may be a key though no digit is in it."""
+_PART_CHARS = 8
+"""Of a key that is repeated in part, so much and half of it is taken out; less is no help to anybody."""
+_LOOKED_AT_CHARS = 8_192
+"""Of what a partner said; a few hundred are shown."""
+_LONGEST_SPELLING = 12
+"""Of one character of a secret, in characters."""
 
 
 def retry_after_seconds(answer: Answer, now: float) -> float | None:
@@ -47,13 +54,78 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     A secret that is a URL is taken out with its parts: a partner may repeat its path alone.
     """
     text = answer.detail or answer.body.decode("utf-8", "replace")
-    wordings = {wording for secret in secrets for wording in _wordings(str(secret))}
-    if wordings and len(answer.body) >= MAX_ANSWER_BYTES:  # its end may be the half of one
-        text = text[: -max(map(len, wordings))]
-    for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
-        text = _pattern(wording).sub("[SECRET]", text)
+    wordings = frozenset(wording for secret in secrets for wording in _wordings(str(secret)))
+    is_cut = len(text) > _LOOKED_AT_CHARS or len(answer.body) >= MAX_ANSWER_BYTES
+    layer = text = _masked(text[:_LOOKED_AT_CHARS], wordings)
+    for _ in range(_MOST_LAYERS):
+        plainer = _unescaped(layer)
+        if plainer == layer:
+            break
+        layer = _masked(plainer, wordings)
+        if layer != plainer:
+            text = layer
+    if is_cut:  # it may end with the beginning of a secret
+        longest = max(map(len, wordings), default=0) * _LONGEST_SPELLING
+        text = text[: max(0, len(text) - longest)]
     # Cut at last: before, a secret might lose its end and be taken for none.
-    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:MAX_DETAIL_CHARS]
+    shown = (char if char.isprintable() else " " for char in text)
+    return " ".join("".join(shown).split())[:MAX_DETAIL_CHARS]
+
+
+_MASK = "[SECRET]"
+_MOST_LAYERS = 3
+"""Of escapes within escapes: JSON within JSON is what happens."""
+_JSON_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
+
+
+def _masked(text: str, wordings: frozenset[str]) -> str:
+    """The text without secrets, as they are or in the usual spellings, and without halves of them."""
+    for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
+        text = _pattern(wording).sub(_MASK, text)
+    return _without_parts(text, wordings.union(*map(_encodings, wordings)))
+
+
+def _unescaped(text: str) -> str:
+    """The text with what escapes stand for, letters and digits too, in JSON, HTML or a URL."""
+    plain = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    return urllib.parse.unquote(html.unescape(plain))
+
+
+def _without_parts(text: str, secrets: Iterable[str]) -> str:
+    """The text without any half of a secret: the other may stand in a header, or in another answer."""
+    lower = text.translate(_LOWER)
+    hidden = {
+        at + step
+        for secret in secrets
+        for part in _halves_of(secret)
+        for at in _places_of(part, lower)
+        for step in range(len(part))
+    }
+    if not hidden:
+        return text
+    shown = (_HIDDEN if at in hidden else char for at, char in enumerate(text))
+    return re.sub(f"{_HIDDEN}+", _MASK, "".join(shown))
+
+
+@functools.lru_cache(maxsize=4_096)
+def _halves_of(secret: str) -> frozenset[str]:
+    """Every half of it, or of a short one as much as is told apart from other words."""
+    length = min(len(secret), max(_PART_CHARS, len(secret) // 2))
+    lower = secret.translate(_LOWER)
+    return frozenset(lower[at : at + length] for at in range(len(lower) - length + 1))
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Changes no length, as `str.lower` may."""
+_HIDDEN = "\x00"
+"""Is not printable, so that it can stand for what is taken out."""
+
+
+def _places_of(part: str, text: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
 
 
 def spelled_out(request: Request) -> list[str]:
@@ -67,6 +139,19 @@ def spelled_out(request: Request) -> list[str]:
     )
     token = authorization.rpartition(" ")[2]
     return [*said, *_said_by_query(parts.query), *([token] if token else [])]
+
+
+@functools.lru_cache(maxsize=4_096)
+def _encodings(secret: str) -> frozenset[str]:
+    """What every text that has the secret in it has in it when it is told in base64 or hexadecimal."""
+    content = secret.encode("utf-8", "replace")
+    codes = {content.hex()}
+    for before in range(3):
+        code = base64.b64encode(bytes(before) + content).decode()
+        # The first and last characters depend on what stands beside the secret.
+        inner = code[-(-before * 8 // 6) : (len(content) + before) * 8 // 6]
+        codes |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return frozenset(code for code in codes if len(content) >= _KEY_CHARS)
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -92,6 +177,7 @@ def _said_by_query(query: str) -> Iterator[str]:
         yield f"{name}={value}"
         if len(value) >= _KEY_CHARS:
             yield value
+            yield from filter(_may_be_key, value.split("/"))  # an account and its key
 
 
 def _may_be_key(piece: str) -> bool:

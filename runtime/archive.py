@@ -13,17 +13,22 @@ import itertools
 import math
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 from urllib.parse import unquote
 
 import fastavro
 import msgspec
-from fastavro.read import LOGICAL_READERS, SchemaResolutionError
-from fastavro.schema import SchemaParseException
+from fastavro.read import LOGICAL_READERS
 
-from runtime.optional import optional_error
+from runtime.avro_blocks import (
+    DAMAGE,
+    MAX_BLOCK_BYTES,
+    UnfitSchema,
+    check_schema,
+    open_blocks,
+    records_of,
+)
 from schemas.catalogue import (
     VARIATION,
     VARIATION_OF_BANNERS,
@@ -34,9 +39,8 @@ from schemas.dead_letter import AVRO_SCHEMA as DEAD_LETTER
 from sinks.avro_files import MAX_NAME_CHARS
 from sinks.avro_record import fields_of
 
-MAX_BLOCK_BYTES = 64_000_000
-"""Of one block as it is stored. Writers end a block after some 16 to 64 KB, or after one record; a
-larger number is damage, and memory must not follow it."""
+MAX_EVENTS_BYTES = 8 * MAX_BLOCK_BYTES
+"""Of the events of one block as JSON, which names each field."""
 
 _MAGIC = b"Obj\x01"
 _FOLDER = re.compile(r"(?:^|/)event_type=([^/]+)(?=/)")
@@ -85,24 +89,11 @@ def read_archive(file: IO[bytes], path: str) -> Iterator[bytes]:
             block = next(blocks, None)
             if block is None:
                 return
-            events = [to_event(record) for record in _records(block, schema)]
+            events = list(_events(block, schema, to_event))
         yield from events
 
 
 # The container
-
-
-_DAMAGE = (
-    *(OSError, EOFError, ValueError, LookupError, TypeError, ArithmeticError),
-    *(MemoryError, RecursionError),
-    *(zlib.error, struct.error, SchemaParseException, SchemaResolutionError),
-    *optional_error("lzma", "LZMAError"),
-    *optional_error("cramjam", "DecompressionError"),
-    *optional_error("lz4.block", "LZ4BlockError"),
-    *optional_error("backports.zstd", "ZstdError"),
-    *optional_error("compression.zstd", "ZstdError"),
-)
-"""What fastavro and its codecs raise for a file that is cut off, or not what it says."""
 
 
 @contextlib.contextmanager
@@ -110,21 +101,8 @@ def _damage() -> Iterator[None]:
     """Turn what is raised for a damaged file into a DamagedArchive."""
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DamagedArchive(str(error) or type(error).__name__) from error
-
-
-class _Bounded:
-    """A file of which no more is read at once than a block may have."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.tell = file.tell
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= MAX_BLOCK_BYTES:
-            raise ValueError(f"a block of {size} bytes, at most {MAX_BLOCK_BYTES} are read")
-        return self._file.read(size)
 
 
 def _open(file: IO[bytes]) -> Any:
@@ -134,8 +112,11 @@ def _open(file: IO[bytes]) -> Any:
         raise NotArchived("it is no Avro file")
     file.seek(0)
     with _damage():
-        # Some reader's schema makes it forgive a default that does not fit its field.
-        blocks = fastavro.block_reader(_Bounded(file), reader_schema="null")
+        blocks = open_blocks(file)
+        try:
+            check_schema(blocks.writer_schema)
+        except UnfitSchema as error:
+            raise NotArchived(str(error)) from error
     _check_codec(blocks.codec)
     return blocks
 
@@ -149,13 +130,15 @@ def _check_codec(codec: str) -> None:
         raise NotArchived(str(error)) from error
 
 
-def _records(block: Any, schema: Any) -> Iterator[Any]:
-    """The records of a block, which have to fill it."""
-    content = block.bytes_
-    for _ in range(block.num_records):
-        yield fastavro.schemaless_reader(content, schema, None)
-    if content.read(1):
-        raise ValueError("a block has more in it than its records")
+def _events(block: Any, schema: Any, to_event: "_ToEvent") -> Iterator[bytes]:
+    """The events of a block, as long as they are not too much to be kept together."""
+    size = 0
+    for record in records_of(block, schema):
+        event = to_event(record)
+        size += len(event)
+        if size > MAX_EVENTS_BYTES:
+            raise ValueError(f"a block whose events are more than {MAX_EVENTS_BYTES} bytes of JSON")
+        yield event
 
 
 # Types and fields

@@ -18,6 +18,9 @@ from schemas.lane import Lane
 LARGE_BYTES = 8_000_000
 """Of a batch for the hold, and of what may wait for a token."""
 LARGE_WINDOW_SECONDS = 60.0
+HOLD_WINDOWS = 6
+"""What is bound for the hold is gathered for so many batch windows: for the large one by default, and
+for less where a connector is asked to be quick."""
 LOOK_SECONDS = 5.0
 """So often a lane looks whether to flush early: for the receipts' sake, or because it resumes."""
 RATE_LIMIT = "rate_limit"
@@ -50,9 +53,12 @@ class Target:
 
     @property
     def window_seconds(self) -> float:
-        if self.for_hold or not self.entry:
+        if not self.entry:
             return LARGE_WINDOW_SECONDS
-        return self.entry.sink.batch_window_seconds
+        window_seconds = self.entry.sink.batch_window_seconds
+        if not self.for_hold:
+            return window_seconds
+        return min(max(HOLD_WINDOWS * window_seconds, LOOK_SECONDS), LARGE_WINDOW_SECONDS)
 
     def is_filled_by(self, count: int, size: int) -> bool:
         return count >= self.max_count or size >= self.max_bytes

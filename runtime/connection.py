@@ -16,7 +16,7 @@ from typing import Any
 
 from runtime.address import AddressPolicy
 from runtime.answer_parser import AnswerParser
-from runtime.cutoff import Cutoff, ExchangeFailed
+from runtime.cutoff import Cutoff, DeadlinePassed, ExchangeFailed
 from runtime.lookups import Lookups
 from runtime.request_head import Origin
 
@@ -38,14 +38,9 @@ class Connection:
         self._writable = _Watch(sock, select.POLLOUT)
         self._either = _Watch(sock, select.POLLIN | select.POLLOUT)
 
-    @property
-    def age_seconds(self) -> float:
-        return time.monotonic() - self._since
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing has come: neither the connection's end nor what nobody asked for."""
-        return not self._readable.is_ready()
+    def is_usable(self, most_seconds: float) -> bool:
+        """Whether it is not too old and nothing has come: no end, and nothing that nobody asked for."""
+        return time.monotonic() - self._since <= most_seconds and not self._readable.is_ready()
 
     def close(self) -> None:
         self._socket.close()
@@ -64,9 +59,7 @@ class Connection:
             unsent = self._send_at_once(head, body)
             if unsent:
                 self._send(unsent, parser, cutoff)
-            while not parser.is_whole:
-                self._readable.wait(cutoff)
-                self._receive(parser)
+            self._receive_all(parser, cutoff)
         except OSError:
             if not self._was_refused(parser, cutoff):
                 raise
@@ -100,6 +93,11 @@ class Connection:
             with contextlib.suppress(*_NOT_NOW):
                 unsent = unsent[self._socket.send(unsent[:_WRITE_BYTES]) :]
 
+    def _receive_all(self, parser: AnswerParser, cutoff: Cutoff) -> None:
+        while not parser.is_whole:
+            self._readable.wait(cutoff)
+            self._receive(parser)
+
     def _receive(self, parser: AnswerParser) -> None:
         try:
             data = self._socket.recv(_READ_BYTES)
@@ -114,13 +112,11 @@ class Connection:
         """Whether the partner had refused the request before the connection broke.
 
         Who refuses a long request ends the connection while it is still being sent: what was said
-        before can be read nevertheless, or enough of it.
+        before can be read nevertheless, or as much of it as says that it is a refusal.
         """
         parser.is_last = True
         with contextlib.suppress(OSError, ExchangeFailed):
-            while not parser.is_whole:
-                self._readable.wait(cutoff)
-                self._receive(parser)
+            self._receive_all(parser, cutoff)
         return parser.is_refusal
 
 
@@ -140,12 +136,13 @@ class Dialer:
             ExchangeFailed: the name is none.
             OSError: the name was not found, no address takes a connection, or TLS does not begin.
         """
-        failure: OSError | None = None
-        for *kind, _, address in self._lookups.find(origin.host, origin.port, cutoff):
+        failure: OSError | DeadlinePassed | None = None
+        found = self._lookups.find(origin.host, origin.port, cutoff)
+        for tried, (*kind, _, address) in enumerate(found):
             self._policy.check(str(address[0]), origin.is_encrypted)
-            try:
-                sock = _connect(kind, address, cutoff)
-            except OSError as error:
+            try:  # one that hangs leaves time for those after it
+                sock = _connect(kind, address, cutoff.part(len(found) - tried))
+            except (OSError, DeadlinePassed) as error:
                 failure = error
                 continue
             return Connection(self._encrypt(sock, origin, cutoff) if origin.is_encrypted else sock)

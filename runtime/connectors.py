@@ -12,13 +12,18 @@ import msgspec
 import yaml
 
 from runtime.address import AddressPolicy
-from runtime.problems import Problem, allowed_values, describe
+from runtime.problems import Problem, allowed_values, describe, show
 from runtime.storage import StorageError, check_place, read_file
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import Connector, Url, decode_hook, schema_hook, secret_references
 from schemas.setting_texts import setting_texts
 from sinks import sink_kinds
 from sinks.sink import Sink
+
+MAX_FILE_BYTES = 16_000_000
+"""Some 50,000 connectors. YAML takes a hundred times its length in memory, and a minute for so much."""
+_MAX_NUMBER_CHARS = 40
+"""Of a number in YAML: to read a longer one, and to print it, takes time that grows with its square."""
 
 MAX_TIMEOUT_SECONDS = 300
 MAX_WINDOW_SECONDS = 86_400
@@ -187,16 +192,38 @@ def _said(error: Exception) -> str:
 
 
 def _parse(content: bytes) -> Any:
+    if len(content) > MAX_FILE_BYTES:
+        raise _Unreadable(f"it has {len(content)} bytes, at most {MAX_FILE_BYTES} are read")
     text = content.decode("utf-8-sig")
     if text.lstrip().startswith("{"):
         return json.loads(text, object_pairs_hook=_without_twins)
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        if isinstance(event, yaml.AliasEvent):  # a few of them can unfold to gigabytes
+        problem = _problem_of(event)
+        if problem:
             raise yaml.MarkedYAMLError(
-                problem="aliases (*name) are not allowed",
+                problem=problem,
                 problem_mark=event.start_mark,  # type: ignore[arg-type] # of libyaml, reads alike
             )
     return yaml.load(text, Loader=_YamlLoader)  # noqa: S506 - a SafeLoader
+
+
+def _problem_of(event: yaml.Event) -> str | None:
+    """What is not taken of all that YAML can say."""
+    if isinstance(event, yaml.AliasEvent):  # a few of them can unfold to gigabytes
+        return "aliases (*name) are not allowed"
+    if getattr(event, "tag", None) is not None:  # an error about one would repeat it
+        return "tags (!name) are not allowed; a text that begins with ! stands in quotes"
+    if getattr(event, "value", None) == "<<" and event.implicit[0]:  # type: ignore[attr-defined]
+        return "merge keys (<<) are not allowed"
+    return None
+
+
+class _Unreadable(ValueError):
+    """A file that is not even looked at."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class _TwinKey(ValueError):
@@ -219,18 +246,29 @@ class _YamlLoader(yaml.CSafeLoader):
             raise yaml.MarkedYAMLError(problem=_TwinKey.reason, problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: Any) -> Any:
+        """The number, or the text where it has more digits than any setting; `1:1:1` is in base 60."""
+        if len(node.value) > _MAX_NUMBER_CHARS:
+            return node.value
+        is_float = node.tag.endswith("float")
+        return self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
+
+
+for _tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+    _YamlLoader.add_constructor(_tag, _YamlLoader.construct_number)
+
 
 def _entry_of(raw: Any, number: int, policy: AddressPolicy) -> ConnectorEntry:
     kinds = sink_kinds()
     name = str(raw.get("name") or "") if isinstance(raw, dict) else ""
-    who = name if name and name.isprintable() else f"number {number}"
+    who = name if name.isprintable() and 0 < len(name) < 100 else f"number {number}"
     if not isinstance(raw, dict):
         raise ConfigError([Problem(who, "", f"expected settings, found {type(raw).__name__}")])
     if not _is_text(raw):
         raise ConfigError([Problem(who, "", r"holds half a character (\ud800 to \udfff)")])
     sink_type = kinds.get(str(raw.get("kind")))
     if sink_type is None:
-        found = f"found {raw['kind']!r}" if "kind" in raw else "is missing"
+        found = f"found {show(raw['kind'])}" if "kind" in raw else "is missing"
         raise ConfigError([Problem(who, "kind", f"{found}; {allowed_values(kinds)}")])
     try:
         settings = msgspec.convert(raw, sink_type.settings_type, dec_hook=decode_hook)

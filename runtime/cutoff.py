@@ -19,6 +19,10 @@ class Cutoff:
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
 
+    def part(self, among: int) -> "Cutoff":
+        """The deadline of the next of so many attempts that share what is left."""
+        return Cutoff(self.seconds_left() / among)
+
     def seconds_left(self) -> float:
         """Always more than nothing.
 

@@ -3,27 +3,21 @@
 import datetime
 import hashlib
 import io
-import struct
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import fastavro
 import msgspec
-from fastavro.read import SchemaResolutionError
-from fastavro.schema import SchemaParseException
 
+from runtime.avro_blocks import DAMAGE, UnfitSchema, check_schema, open_blocks, records_of
 from runtime.connectors import ConnectorEntry
 from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 
 _SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
-_DAMAGE = (
-    *(ValueError, EOFError, LookupError, TypeError, OverflowError),
-    *(zlib.error, struct.error, SchemaParseException, SchemaResolutionError),
-)
-"""What fastavro raises for a file that is cut off, or not what its name says."""
+LETTER_DAMAGE: tuple[type[BaseException], ...] = (*DAMAGE, UnfitSchema)
+"""What is raised for a file that is cut off, or not what its name says."""
 
 
 class DamagedLetters(Exception):
@@ -89,9 +83,11 @@ def read_letters(uri: str) -> Iterator[Letter]:
     """
     content = io.BytesIO(read_file(uri))
     try:
-        for record in fastavro.reader(content, reader_schema=_SCHEMA):
-            yield _letter_of(record)
-    except _DAMAGE as error:
+        blocks = open_blocks(content)
+        check_schema(blocks.writer_schema)
+        for block in blocks:
+            yield from map(_letter_of, records_of(block, blocks.writer_schema, _SCHEMA))
+    except LETTER_DAMAGE as error:
         said = str(error) or type(error).__name__
         raise DamagedLetters(f"{uri} cannot be read to its end: {said}") from error
 

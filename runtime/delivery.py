@@ -33,7 +33,7 @@ QUICK_TRIES = 3
 QUICK_SECONDS = 2.0
 """A try again that would come later than this after the first is left to the hold."""
 MAX_SPLITS = 16
-"""Extra requests that a batch may cost to find the events that a partner rejects."""
+"""Extra requests that a batch may cost to find the events that a partner rejects, or a size that it takes."""
 
 _logger = logging.getLogger(__name__)
 
@@ -173,6 +173,8 @@ class Delivery:
         self._stopped: Undelivered | None = None
         """Why the rest of the batch is not sent any more."""
         self._refused: list[Undelivered] = []
+        self._put_off: list[Undelivered] = []
+        """Halves of what was too large, the one to be sent first last."""
 
     @property
     def done(self) -> bool:
@@ -272,6 +274,8 @@ class Delivery:
             self.outcome.tally.time_attempt(time.monotonic() - started)
         if verdict is Verdict.DELIVERED:
             self._count_delivered(this.request, started)
+            if self._put_off:
+                self._send_put_off(entry)
         else:
             self._act(entry, this, verdict, answer)
 
@@ -360,11 +364,31 @@ class Delivery:
     def _split_too_large(
         self, entry: ConnectorEntry, request: Request, undelivered: Undelivered
     ) -> None:
-        if len(request.events) > 1:
-            self._split(entry, request)
-            return
+        """Halve it; which half is sent when is for `_send_put_off` to say."""
+        large = replace(undelivered, reason="too_large")
+        first, second = _halves(request.events)
         with self._lock:
-            self._refused.append(replace(undelivered, reason="too_large"))
+            if first:
+                self._put_off += [replace(large, events=second), replace(large, events=first)]
+            else:
+                self._refused.append(large)
+        self._send_put_off(entry)
+
+    def _send_put_off(self, entry: ConnectorEntry) -> None:
+        """Send all that was put off if the partner has taken something, else no more than a part of it.
+
+        It may find everything too large, and would get two requests for each event.
+        """
+        with self._lock:
+            if self.outcome.tally.delivered:
+                sent, self._put_off = self._put_off, []
+            elif self._put_off and self._splits_left:
+                self._splits_left -= 1
+                sent = [self._put_off.pop()]
+            else:
+                sent = []
+        for part in sent:
+            self._send_all(entry, part.events)
 
     def _bisect(self, entry: ConnectorEntry, request: Request, undelivered: Undelivered) -> None:
         with self._lock:
@@ -377,9 +401,8 @@ class Delivery:
             self._split(entry, request)
 
     def _split(self, entry: ConnectorEntry, request: Request) -> None:
-        middle = len(request.events) // 2
-        self._send_all(entry, request.events[:middle])
-        self._send_all(entry, request.events[middle:])
+        for half in _halves(request.events):
+            self._send_all(entry, half)
 
     def _keep(self, request: Request, why: Undelivered, attempts: int) -> None:
         with self._lock:
@@ -399,7 +422,7 @@ class Delivery:
 
     def _settle_refused(self) -> None:
         """Bury what was rejected or too large if the partner took other events, else keep it."""
-        for refused in self._refused:
+        for refused in [*self._refused, *self._put_off]:
             if self.outcome.tally.delivered and len(refused.events) == 1:
                 self.outcome.given_up.append(_buried(refused))
             else:
@@ -423,6 +446,11 @@ def obstacle_of(entry: ConnectorEntry | None) -> str | None:
 def reason_of(answer: Answer) -> str:
     """A short fixed code for what came back instead of a delivery."""
     return answer.error or f"status_{answer.status}"
+
+
+def _halves(events: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    middle = len(events) // 2
+    return events[:middle], events[middle:]
 
 
 def _unpackable(unpackable: Unpackable) -> GivenUp:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from runtime.address import AddressPolicy, AddressRefused
 from runtime.answer_parser import AnswerParser
@@ -14,8 +15,12 @@ MAX_ANSWER_BYTES = 65_536
 """What is read of an answer; partners say what they have to say in far less."""
 
 MAX_CONNECTION_SECONDS = 3_600
-"""After that, and after a 5xx, a new one is made, for which the name is looked up again: partners move
-("Resolve DNS at least daily; refresh the address on 5xx": Segment, "HTTP API source")."""
+"""After that, and after an answer that is no success, a new one is made.
+
+Its name is looked up again: partners move ("Resolve DNS at least daily; refresh the address on 5xx":
+Segment, "HTTP API source"). And who sends an answer too many after an error must not have it taken for
+the next request's: a 200 would lose that request's events.
+"""
 
 _MAX_ORIGINS = 1_024
 """So many have connections that are kept; those of the one that was used least recently are closed."""
@@ -55,7 +60,7 @@ class HttpExchange:
         is_reusable = False
         try:
             connection.exchange(head.of(request.body), request.body, parser, cutoff)
-            is_reusable = not parser.is_last and parser.status < 500
+            is_reusable = not parser.is_last and 200 <= parser.status < 300
         finally:
             if is_reusable:
                 self._kept.keep(head.origin, connection)
@@ -74,16 +79,22 @@ class _KeptConnections:
 
     def take(self, origin: Origin) -> Connection | None:
         """One that can be used still, if there is one."""
-        while (connection := self._pop(origin)) is not None:
-            if connection.age_seconds <= MAX_CONNECTION_SECONDS and connection.is_quiet:
+        while True:
+            with self._lock:
+                kept = self._by_origin.get(origin)
+                if not kept:
+                    return None
+                connection = kept.pop()
+            if connection.is_usable(MAX_CONNECTION_SECONDS):
                 return connection
             connection.close()
-        return None
 
     def keep(self, origin: Origin, connection: Connection) -> None:
         """Keep it for the next exchange, or close it if there are enough."""
-        for surplus in self._push(origin, connection):
-            surplus.close()
+        with self._lock:
+            surplus = self._add(origin, connection)
+        for closing in surplus:
+            closing.close()
 
     def close(self) -> None:
         self._most_per_origin = 0
@@ -93,18 +104,11 @@ class _KeptConnections:
             for connection in connections:
                 connection.close()
 
-    def _pop(self, origin: Origin) -> Connection | None:
-        with self._lock:
-            kept = self._by_origin.get(origin)
-            return kept.pop() if kept else None
-
-    def _push(self, origin: Origin, connection: Connection) -> list[Connection]:
-        with self._lock:
-            kept = self._by_origin.setdefault(origin, [])
-            self._by_origin.move_to_end(origin)
-            if len(kept) >= self._most_per_origin:
-                return [connection]
-            kept.append(connection)
-            if len(self._by_origin) > _MAX_ORIGINS:
-                return self._by_origin.popitem(last=False)[1]
-        return []
+    def _add(self, origin: Origin, connection: Connection) -> Sequence[Connection]:
+        """Returns those for which there is no room."""
+        kept = self._by_origin.setdefault(origin, [])
+        self._by_origin.move_to_end(origin)
+        if len(kept) >= self._most_per_origin:
+            return [connection]
+        kept.append(connection)
+        return self._by_origin.popitem(last=False)[1] if len(self._by_origin) > _MAX_ORIGINS else ()

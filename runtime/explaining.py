@@ -138,6 +138,8 @@ def _rules_of(entry: ConnectorEntry, header: EventHeader, event: bytes) -> Itera
     yield _user(entry, header)
     yield _name(entry, event_type)
     yield _lane(entry, header, event_type)
+    if entry.sink.age_limits:
+        yield _age(entry, header)
     if settings.redact:
         yield Rule("redact", True, _redacted(entry, event))
     if settings.paused:
@@ -194,9 +196,17 @@ def _name(entry: ConnectorEntry, event_type: str) -> Rule:
 def _lane(entry: ConnectorEntry, header: EventHeader, event_type: str) -> Rule:
     part = entry.sink.place(header, event_type, "")
     if isinstance(part, Filtered):
-        feeds = ", ".join(getattr(entry.settings, "feeds", ()))
-        return Rule("feed", False, f"its feed is not configured; configured are {feeds}")
+        wanted = entry.sink.wanted_part(header, event_type)
+        feeds = ", ".join(getattr(entry.settings, "feeds", ())) or "none"
+        says = f"its feed {wanted} is not configured; configured are {feeds}"
+        return Rule("feed", False, f"{says} (app {header.app_id}, platform {header.platform})")
     return Rule("feed", True, part or "the partner has none")
+
+
+def _age(entry: ConnectorEntry, header: EventHeader) -> Rule:
+    seconds = now_ms() / 1_000 - header.time
+    advice = entry.sink.age_advice(seconds)
+    return Rule("age", True, f"{max(0, seconds) / 86_400:.1f} days; {advice or 'not too old'}")
 
 
 def _redacted(entry: ConnectorEntry, event: bytes) -> str:

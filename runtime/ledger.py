@@ -57,6 +57,22 @@ class ConnectorTally:
         self.dead.update(other.dead)
         self.latency.update(other.latency)
 
+    def since(self, before: "ConnectorTally") -> "ConnectorTally":
+        """What came to the counts after `before`."""
+        return ConnectorTally(
+            offered=self.offered - before.offered,
+            addressed=self.addressed - before.addressed,
+            adopted=self.adopted - before.adopted,
+            delivered=self.delivered - before.delivered,
+            held=self.held - before.held,
+            requests=self.requests - before.requests,
+            attempts=self.attempts - before.attempts,
+            bytes=self.bytes - before.bytes,
+            filtered=self.filtered - before.filtered,
+            dead=self.dead - before.dead,
+            latency=self.latency - before.latency,
+        )
+
 
 @dataclass
 class Tally:

@@ -98,6 +98,8 @@ class Prober:
         answer = carry_out(self._exchange, request, sink.timeout_seconds)
         result = _result(sink.judge_probe(answer))
         said = _said(answer, request, secrets)
+        if answer.error is not None and result == "no_answer":
+            return Probed(name, part, result, said, "nothing: no answer came")
         return Probed(name, part, result, said, sink.what_probe_proves(answer))
 
     def _route(

@@ -21,7 +21,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"connector {self.connector!r}: " if self.connector else "connectors file: "
-        return where + (f"{self.field}: " if self.field else "") + self.text
+        field = f"{_cut(self.field)}: " if self.field else ""
+        return "".join(map(_visible, where + field + self.text))
 
 
 def describe(
@@ -37,7 +38,7 @@ def describe(
     rule = _rule_of(properties, field) if text.startswith(_OF_MSGSPEC) else {}
     allowed = _allowed(rule)
     if allowed and ", got `" not in text:
-        text = f"found {_show(raw.get(field))}"
+        text = f"found {show(raw.get(field))}"
     return Problem(connector, field, f"{text[0].lower()}{text[1:]}{allowed}")
 
 
@@ -87,6 +88,15 @@ def _allowed(rule: Mapping[str, Any]) -> str:
 _BOUNDS = {"minimum": "at least", "maximum": "at most"}
 
 
-def _show(value: object) -> str:
-    text = repr(value)
+def show(value: object) -> str:
+    """What was found, but not more of it than fits a line."""
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_FOUND_CHARS else f"{text[:_MAX_FOUND_CHARS]}…"
+
+
+def _visible(char: str) -> str:
+    """The character, or what a programmer writes for one that a terminal or a log would obey."""
+    return char if char.isprintable() else char.encode("unicode_escape").decode()

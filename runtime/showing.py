@@ -28,6 +28,11 @@ def pretty(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: whatever an event or a partner says is printed."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def _exchange(request: HttpRequest) -> Mapping[str, Any]:
     return {
         "method": request.method,

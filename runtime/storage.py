@@ -72,7 +72,7 @@ def make_folder(uri: str) -> None:
     """
     if is_local(uri):
         with _faults(uri):
-            _make_lasting(_local(uri))
+            _make_folder(_local(uri))
 
 
 def join(root: str, *names: str) -> str:
@@ -242,6 +242,19 @@ def _local_files(folder: Path) -> Iterator[StoredFile]:
             yield StoredFile(name, known.st_size, known.st_mtime_ns // 1_000_000)
 
 
+def _make_folder(folder: Path) -> None:
+    """Have a folder that a power failure does not take away, with all that is flushed into it.
+
+    What of it was missing is its owner's alone, whatever the umask.
+    """
+    if folder.is_dir() or folder.parent == folder:
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(PermissionError):  # who may write there need not be let to read
+        _flush(folder.parent)
+
+
 _swept: set[Path] = set()
 
 
@@ -261,8 +274,11 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _writing_local(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside, flush to the disk, rename: a reader sees the old file or the new one."""
-    _make_lasting(path.parent)
+    """Write beside, flush to the disk, rename: a reader sees the old file or the new one.
+
+    Its owner alone may read it, whatever the umask: events are personal data.
+    """
+    _make_folder(path.parent)
     _remove_leftovers(path.parent)
     handle, beside = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
     try:
@@ -275,15 +291,6 @@ def _writing_local(path: Path) -> Iterator[IO[bytes]]:
         Path(beside).unlink(missing_ok=True)
         raise
     _flush(path.parent)
-
-
-def _make_lasting(folder: Path) -> None:
-    """Have a folder that a power failure does not take away, with all that is flushed into it."""
-    if not folder.is_dir():
-        _make_lasting(folder.parent)
-        folder.mkdir(exist_ok=True)
-        with contextlib.suppress(PermissionError):  # who may write there need not be let to read
-            _flush(folder.parent)
 
 
 def _flush(folder: Path) -> None:

@@ -9,18 +9,19 @@ import contextlib
 import logging
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
+from google.cloud.pubsub_v1.subscriber.scheduler import Scheduler
 
 from runtime.receipts import MAX_OUTSTANDING_BYTES, MAX_OUTSTANDING_MESSAGES, Receipts
 from schemas.pull import Pull
 
-MAX_PULL_MESSAGES = 1_000
+MAX_PULL_MESSAGES = 4_000
 MAX_PULL_BYTES = 4_000_000
 MAX_LEASE_SECONDS = 6 * 3_600
 LEASE_SECONDS = 20
@@ -34,6 +35,25 @@ CLOSE_SECONDS = 10
 _HOUR_MS = 3_600_000
 
 _logger = logging.getLogger(__name__)
+
+
+class _AtOnce(Scheduler):  # type: ignore[misc] # of an untyped library
+    """Runs a callback where its message arrives: ours only queues it, for which a thread pool is dear."""
+
+    def __init__(self) -> None:
+        self._requests: queue.Queue[Any] = queue.Queue()
+
+    @property
+    def queue(self) -> "queue.Queue[Any]":
+        """What callbacks ask of the client library: acknowledgements and the like."""
+        return self._requests
+
+    def schedule(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        callback(*args, **kwargs)
+
+    def shutdown(self, await_msg_callbacks: bool = False) -> list[Message]:  # noqa: ARG002
+        """Return no messages, for none is left undone."""
+        return []
 
 
 class Subscriber:
@@ -54,6 +74,7 @@ class Subscriber:
                 max_lease_duration=MAX_LEASE_SECONDS,
                 max_duration_per_lease_extension=LEASE_SECONDS,
             ),
+            scheduler=_AtOnce(),
         )
 
     @property

@@ -14,13 +14,16 @@ from runtime.deadline import Deadlines
 from runtime.decoding import Decoder
 from runtime.delivery import Deliverer
 from runtime.exchange import HttpExchange
+from runtime.figures import EVERY_SECONDS, FiguresLog
 from runtime.hold.directory import HoldQueue
 from runtime.hold.suspensions import Suspensions
 from runtime.hold.watch import ProbePace
 from runtime.in_flight import Flight, InFlight, take_off
+from runtime.input_read import InputRead
 from runtime.ledger import Ledger
 from runtime.pool import LanePool
 from runtime.receipts import Receipts
+from runtime.repeating import Repeating
 from runtime.routing import Router
 from runtime.secrets import SecretStore
 from runtime.sending import carry_out
@@ -89,6 +92,9 @@ class Worker:
         self.hold = HoldQueue(settings.hold)
         self.receipts = Receipts()
         self.ledger = Ledger()
+        self.input_read = InputRead()
+        self._figures = FiguresLog(self.ledger.read, self.config.current)
+        self._telling = Repeating("figures", EVERY_SECONDS, self._figures.tell)
         self.in_flight = InFlight()
         self._router = Router(self.config.current())
 
@@ -126,9 +132,17 @@ class Worker:
         """Have something that uses this worker ended before it is closed."""
         self._ends.append(end)
 
+    def follow(self) -> None:
+        """Follow the lanes' states while events stream, and tell figures of what is done."""
+        self.suspensions.follow()
+        self._telling.start()
+
     def close(self) -> None:
         while self._ends:
             self._ends.pop()()
+        if self.settings.streaming:
+            self._telling.close()
+            self._figures.tell()
         self.suspensions.close()
         self.alerts.close()
         self.config.close()
@@ -155,7 +169,7 @@ def worker_of(settings: WorkerSettings) -> Worker:
             worker = _workers[settings] = Worker(settings)
             worker.config.follow()
             if settings.streaming:
-                worker.suspensions.follow()
+                worker.follow()
         return worker
 
 

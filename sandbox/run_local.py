@@ -1,7 +1,7 @@
 """The local run: Pub/Sub, partners and the pipeline on this machine, fed with sample events.
 
 `./run_local.sh` calls it. Everything is real but the far ends: the pipeline is a process of its
-own that reads Pub/Sub and speaks HTTP.
+own that reads Pub/Sub and speaks HTTP. A page shows the run while it goes.
 """
 
 import argparse
@@ -11,45 +11,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.cloud import pubsub_v1
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sandbox.partners import (
-    Fault,
-    MParticleSite,
-    PartnerSandbox,
-    PostbackSite,
-    RudderStackSite,
-    SegmentSite,
-    TreasureDataSite,
-)
+from sandbox.feed import POISON_ID, SUBSCRIPTION, Feed
+from sandbox.local_partners import local_connectors, local_sites, secrets_for
+from sandbox.partners import Fault, PartnerSandbox
 from sandbox.pubsub import start_pubsub
-from sandbox.samples import sample_event, sample_events
+from sandbox.watching import RunWatch
 
-TOPIC = "projects/sandbox/topics/events"
-SUBSCRIPTION = "projects/sandbox/subscriptions/events"
-POISON_ID = "00000000-0000-4000-8000-00000000dead"
+PAGE_PORT = 8600
+"""Where the page is, unless somebody is there: so a page that was left open shows the next run."""
+READ_SECONDS = 10.0
+"""How long the pipeline has to read the last that was published."""
 STOP_SECONDS = 60
-SECRETS = {
-    "CRM_TOKEN": "crm-token",
-    "SEGMENT_WRITE_KEY": "segment-write-key",
-    "MP_IOS_KEY": "ios-key",
-    "MP_IOS_SECRET": "ios-secret",
-    "MP_ANDROID_KEY": "android-key",
-    "MP_ANDROID_SECRET": "android-secret",
-    "MP_WEB_KEY": "web-key",
-    "MP_WEB_SECRET": "web-secret",
-    "MP_UNBOUND_KEY": "unbound-key",
-    "MP_UNBOUND_SECRET": "unbound-secret",
-}
-FEEDS = ("ios", "android", "web", "unbound")
+SEEN_SECONDS = 1.5
+"""How long an open page has to see how the run ended."""
+QUICK_PROBES = ("--probe_min", "2", "--probe_max", "5")
+"""So that one who watches sees within seconds that a partner is back."""
+
+Report = Mapping[str, Any]
 
 
 def main() -> int:
@@ -59,132 +47,64 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").unlink(missing_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with start_pubsub() as pubsub, PartnerSandbox(_sites()) as partners:
+    with start_pubsub() as pubsub, _partners() as partners:
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
-        console.print(f"Pub/Sub: {pubsub.name} at {pubsub.address}")
-        console.print(f"partners: {partners.url('crm-hook').rsplit('/', 1)[0]}/_sandbox/state")
-        partners.set_fault("crm-hook", Fault(reject_ids=frozenset({POISON_ID})))
-        connectors = _write_connectors(folder, partners)
-        published = _publish(arguments.events)
-        console.print(f"published {published} messages; the pipeline starts")
-        with _pipeline(folder, connectors, _environment(partners)) as process:
-            report = _follow(console, process, folder, published, arguments)
-            code = _stop(process)
-        report = _read_report(folder) or report
-    console.print(_table(report, "What became of every event"))
-    return _verdict(console, report, folder, published, code)
+        if not arguments.keep:
+            partners.set_fault("crm-hook", Fault(reject_ids=frozenset({POISON_ID})))
+        connectors = local_connectors(folder, partners, to_watch=arguments.keep)
+        (folder / "connectors.json").write_text(json.dumps({"connectors": connectors}, indent=1))
+        with Feed() as feed, RunWatch(folder, partners, connectors, feed) as watch:
+            partners.tell_run(watch.state)
+            console.print(f"Pub/Sub: {pubsub.name} at {pubsub.address}")
+            console.print(f"page:    {partners.page_url}", style="bold")
+            with _pipeline(folder, {**os.environ, **secrets_for(partners)}, arguments) as process:
+                run = _LocalRun(console, folder, arguments, feed, watch, process)
+                code = run.follow_to_its_end()
+            report = _read_report(folder) or {}
+            console.print(_table(report, "What became of every event"))
+            return _verdict(console, report, folder, feed.published, code)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run_local.sh", description=__doc__)
-    parser.add_argument("--events", type=int, default=20_000, help="how many sample events")
-    parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
-    parser.add_argument("--folder", default=".run_local", help="where files are written")
-    parser.add_argument("--seconds", type=float, default=100, help="give up after this long")
-    return parser.parse_args()
+    add = parser.add_argument
+    add("--keep", action="store_true", help="publish events, and stay up, until Ctrl-C")
+    add("--events", type=int, help="sample events at the start: 20000, with --keep 200")
+    add("--rate", type=float, default=60, help="events a second after those, with --keep: 60")
+    add("--folder", default=".run_local", help="where files are written")
+    add("--seconds", type=float, default=100, help="give up after this long, without --keep")
+    arguments = parser.parse_args()
+    if arguments.events is None:
+        arguments.events = 200 if arguments.keep else 20_000
+    return arguments
 
 
-def _sites() -> dict[str, Any]:
-    return {
-        "crm-hook": PostbackSite(token=SECRETS["CRM_TOKEN"]),
-        "warehouse": RudderStackSite(write_key="rudder-write-key"),
-        "cdp": TreasureDataSite(write_key="1/td-key"),
-        "analytics": SegmentSite(write_key=SECRETS["SEGMENT_WRITE_KEY"]),
-        "mobile": MParticleSite(
-            feeds={
-                feed: (SECRETS[f"MP_{feed.upper()}_KEY"], SECRETS[f"MP_{feed.upper()}_SECRET"])
-                for feed in FEEDS
-            }
-        ),
-    }
+@contextmanager
+def _partners() -> Iterator[PartnerSandbox]:
+    """The partners at the usual port, or at any where that is taken."""
+    with ExitStack() as stack:
+        try:
+            partners = stack.enter_context(_sandbox(PAGE_PORT))
+        except OSError:
+            partners = stack.enter_context(_sandbox(0))
+        yield partners
 
 
-def _environment(partners: PartnerSandbox) -> dict[str, str]:
-    return {
-        **os.environ,
-        **SECRETS,
-        "RUDDERSTACK_WEBHOOK_URL": partners.url("warehouse")
-        + "/v1/webhook?writeKey=rudder-write-key",
-        "TREASURE_DATA_URL": partners.url("cdp")
-        + "/postback/v3/event/currents/events?td_write_key=1%2Ftd-key",
-    }
-
-
-def _write_connectors(folder: Path, partners: PartnerSandbox) -> Path:
-    """One connector of every kind; `crm-hook` is of the app group brand-a only."""
-    feeds = {
-        feed: {"key": f"env:MP_{feed.upper()}_KEY", "secret": f"env:MP_{feed.upper()}_SECRET"}
-        for feed in FEEDS
-    }
-    connectors: list[dict[str, Any]] = [
-        {
-            "name": "crm-hook",
-            "kind": "postback",
-            "app_group_ids": ["brand-a"],
-            "url": partners.url("crm-hook") + "/currents?app_group=Brand%20A",
-            "token": "env:CRM_TOKEN",
-        },
-        {"name": "warehouse", "kind": "rudderstack", "url": "env:RUDDERSTACK_WEBHOOK_URL"},
-        {"name": "cdp", "kind": "treasure_data", "url": "env:TREASURE_DATA_URL"},
-        {
-            "name": "analytics",
-            "kind": "segment",
-            "write_key": "env:SEGMENT_WRITE_KEY",
-            "endpoint": partners.url("analytics"),
-        },
-        {
-            "name": "mobile",
-            "kind": "mparticle",
-            "feeds": feeds,
-            "endpoint": partners.url("mobile"),
-        },
-        {"name": "lake", "kind": "avro_files", "path": str(folder / "lake")},
-    ]
-    for connector in connectors:
-        connector["batch_window"] = "2 s"
-    path = folder / "connectors.json"
-    path.write_text(json.dumps({"connectors": connectors}, indent=1))
-    return path
-
-
-def _messages(count: int) -> Iterator[bytes]:
-    """Sample events of two app groups, with one message of each kind of trouble in their midst."""
-    yield from sample_events(count // 2)
-    yield b'{"event_type": "users.messages.email.Open", "id": '
-    poison = sample_event("users.messages.email.Open", seed=2, id=POISON_ID)
-    poison["properties"]["app_group_id"] = "brand-a"
-    yield json.dumps(poison).encode()
-    giant = sample_event("users.messages.email.Open", seed=3)
-    giant["properties"]["message_extras"] = "x" * 950_000
-    yield json.dumps(giant).encode()
-    yield from sample_events(count - count // 2, seed=2)
-
-
-def _publish(count: int) -> int:
-    publisher = pubsub_v1.PublisherClient(
-        pubsub_v1.types.BatchSettings(max_messages=500, max_bytes=1_000_000, max_latency=0.02)
-    )
-    subscriber = pubsub_v1.SubscriberClient()
-    publisher.create_topic(name=TOPIC)
-    subscriber.create_subscription(name=SUBSCRIPTION, topic=TOPIC, ack_deadline_seconds=60)
-    futures = [publisher.publish(TOPIC, message) for message in _messages(count)]
-    for future in futures:
-        future.result(timeout=60)
-    publisher.stop()
-    subscriber.close()
-    return len(futures)
+def _sandbox(port: int) -> PartnerSandbox:
+    return PartnerSandbox(local_sites(), port, keep_ids=False)
 
 
 @contextmanager
 def _pipeline(
-    folder: Path, connectors: Path, environment: Mapping[str, str]
+    folder: Path, environment: Mapping[str, str], arguments: argparse.Namespace
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """The pipeline as a process of its own; it is ended when we leave, whatever happens."""
     command = [
         *(sys.executable, "-m", "pipeline", "run", "--allow_local_partners"),
-        *("--connectors", str(connectors), "--subscription", SUBSCRIPTION),
+        *("--connectors", str(folder / "connectors.json"), "--subscription", SUBSCRIPTION),
         *("--hold", str(folder / "held"), "--dead_letters", str(folder / "dead-letters")),
         *("--report", str(folder / "report.json")),
+        *(QUICK_PROBES if arguments.keep else ()),
     ]
     with (folder / "pipeline.log").open("wb") as log:
         process = subprocess.Popen(
@@ -198,53 +118,106 @@ def _pipeline(
             process.wait()
 
 
-def _follow(
-    console: Console,
-    process: "subprocess.Popen[bytes]",
-    folder: Path,
-    published: int,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:
-    """Show the report while it grows, until the books balance, or with --keep until Ctrl-C."""
-    report: dict[str, Any] = {}
-    give_up_at = time.monotonic() + arguments.seconds
-    try:
-        with Live(console=console, refresh_per_second=4, transient=True) as live:
-            while process.poll() is None:
-                before, report = report, _read_report(folder) or report
-                title = f"{report.get('received', 0):,} of {published:,} received"
-                if console.is_terminal:
+@dataclass(frozen=True)
+class _LocalRun:
+    """A pipeline that was started, and who feeds and watches it."""
+
+    console: Console
+    folder: Path
+    arguments: argparse.Namespace
+    feed: Feed
+    watch: RunWatch
+    process: "subprocess.Popen[bytes]"
+
+    def follow_to_its_end(self) -> int:
+        """Publish, follow, and end it when that is due; returns its exit code."""
+        try:
+            self.feed.publish_samples(self.arguments.events)
+            if self.arguments.keep:
+                self._follow(lambda _: self.watch.phase == "running")
+                self.feed.keep_publishing(self.arguments.rate)
+                self._follow(lambda _: False)
+                self._stay()
+            else:
+                self._follow(self._is_whole, self.arguments.seconds)
+        except KeyboardInterrupt:
+            self.console.print("stopping: what is under way is delivered or held")
+        with _undisturbed():
+            return self._end()
+
+    def _follow(self, is_over: Callable[[Report], bool], seconds: float | None = None) -> None:
+        """Show the report while it grows: until the pipeline ends, it is over, or time is up."""
+        give_up_at = time.monotonic() + (seconds or float("inf"))
+        report: Report = {}
+        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            while self.process.poll() is None and time.monotonic() < give_up_at:
+                before, report = report, _read_report(self.folder) or report
+                title = f"{report.get('received', 0):,} of {self.feed.published:,} received"
+                if self.console.is_terminal:
                     live.update(_table(report, title))
                 elif report != before:
-                    console.print(title)
-                whole = report.get("balanced") and report["received"] >= published
-                if not arguments.keep and (whole or time.monotonic() > give_up_at):
-                    break
+                    self.console.print(title)
+                if is_over(report):
+                    return
                 time.sleep(0.25)
-    except KeyboardInterrupt:
-        console.print("stopping: what is under way is delivered or held")
-    return report
+
+    def _is_read(self, report: Report) -> bool:
+        return bool(report.get("received", 0) >= self.feed.published)
+
+    def _is_whole(self, report: Report) -> bool:
+        return bool(report.get("balanced")) and self._is_read(report)
+
+    def _stay(self) -> None:
+        """The pipeline has ended by itself, which the page shows until Ctrl-C."""
+        code = self.process.wait()
+        self.feed.stop()
+        self.watch.enter("ended", code)
+        self.console.print(f"the pipeline has ended: exit code {code}; Ctrl-C ends the rest")
+        while True:
+            signal.pause()
+
+    def _end(self) -> int:
+        """Have read what was published, and the pipeline ended."""
+        self.feed.stop()
+        if self.process.poll() is None:
+            self.watch.enter("stopping")
+            self._follow(self._is_read, READ_SECONDS)
+        code = self._stop()
+        self.watch.enter("ended", code)
+        self.watch.wait_until_told(SEEN_SECONDS)
+        return code
+
+    def _stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> int:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ending takes seconds: another Ctrl-C must not cost the books."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
-        return process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _read_report(folder: Path) -> dict[str, Any] | None:
+def _read_report(folder: Path) -> Report | None:
     try:
-        report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+        report: Report = json.loads((folder / "report.json").read_text())
     except FileNotFoundError:
         return None
     return report
 
 
-def _table(report: Mapping[str, Any], title: str) -> Table:
+def _table(report: Report, title: str) -> Table:
     table = Table(title=title)
     table.add_column("connector", no_wrap=True)
     names = ("offered", "delivered", "filtered", "dead", "held", "requests", "kilobytes")
@@ -260,9 +233,7 @@ def _table(report: Mapping[str, Any], title: str) -> Table:
     return table
 
 
-def _verdict(
-    console: Console, report: Mapping[str, Any], folder: Path, published: int, code: int
-) -> int:
+def _verdict(console: Console, report: Report, folder: Path, published: int, code: int) -> int:
     received, invalid = report.get("received", 0), report.get("invalid", 0)
     console.print(f"published {published}, received {received}, invalid {invalid}")
     if code in (0, 3) and report.get("balanced") and received >= published:
@@ -278,7 +249,8 @@ def _interrupt(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):  # the former is ignored behind a shell's `&`
+        signal.signal(number, _interrupt)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 What one kind takes besides stands in its sink's file, in a subclass of `Connector`.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -69,7 +70,12 @@ class Url(str):
         return is_reference(self)
 
 
+_CONTROLS = re.compile(r"[\x00-\x20\x7f]")
+
+
 def _is_web_address(text: str) -> bool:
+    if _CONTROLS.search(text):  # urlsplit drops line breaks, and a request would have them
+        return False
     try:
         parts = urlsplit(text)
     except ValueError:

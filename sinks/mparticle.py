@@ -178,7 +178,7 @@ class MParticleSink(Sink[MParticleConnector]):
         return _feed_of(part)
 
     def place(self, header: EventHeader, event_type: str, hour: str) -> str | Filtered:
-        feed = _UNBOUND if event_type in self._unbound else self._feed_of_app(header)
+        feed = self.wanted_part(header, event_type)
         if feed not in self.settings.feeds:
             return Filtered.FEED_NOT_CONFIGURED
         return feed + _HISTORICAL if self._is_historical(header, hour) else feed
@@ -186,6 +186,9 @@ class MParticleSink(Sink[MParticleConnector]):
     @property
     def places_by_time(self) -> bool:
         return self.settings.historical
+
+    def wanted_part(self, header: EventHeader, event_type: str) -> str:
+        return _UNBOUND if event_type in self._unbound else self._feed_of_app(header)
 
     def _is_historical(self, header: EventHeader, hour: str) -> bool:
         """By the beginning of the hour: what is sent there must be old enough for certain."""

@@ -15,6 +15,9 @@ from msgspec import Raw
 from schemas.connector import Redact
 from sinks.fields import REDACTED, Unencodable
 
+MAX_DEPTH = 16
+"""Each level that is looked into takes the time and the memory of all that stands in it."""
+
 
 class Redactor:
     """Replaces the values of some fields, by name, wherever they stand in an event."""
@@ -38,7 +41,7 @@ class Redactor:
         keeps its spelling.
 
         Raises:
-            Unencodable: it is nested too deeply to be looked through.
+            Unencodable: what may be a field stands more than `MAX_DEPTH` levels deep.
         """
         return self._for_partner.replace(event)
 
@@ -60,61 +63,65 @@ class _Replacer:
     def __init__(self, how: Mapping[str, Callable[[bytes], bytes]]) -> None:
         self._how = how
         self._names = [name.encode() for name in how]
+        is_plain = all(_PLAIN.fullmatch(name) for name in how)
+        self._escape = b"\\u" if is_plain else b"\\"
+        """What stands in every other spelling of a name."""
 
     def replace(self, event: bytes) -> bytes:
         """As `Redactor.redact`."""
-        # A name may be spelled with escapes.
-        if b"\\" not in event and not any(name in event for name in self._names):
-            return event
         try:
-            replaced = self._value(event)
+            replaced = self._value(event, MAX_DEPTH)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Unencodable("event", f"cannot be redacted: {error}") from error
         return event if replaced is None else replaced
 
-    def _value(self, value: bytes) -> bytes | None:
+    def _value(self, value: bytes, levels: int) -> bytes | None:
         """The value with what is to be replaced replaced, None where that is nothing."""
+        if not self._may_name_a_field(value):
+            return None
+        if levels == 0:
+            raise Unencodable("event", f"cannot be redacted: over {MAX_DEPTH} levels deep")
         if value.startswith(b"{"):
-            return self._object(value)
+            return self._object(value, levels - 1)
         if value.startswith(b"["):
-            return self._array(value)
+            return self._array(value, levels - 1)
         if value.startswith(b'"') and (b"\\" in value or b"{" in value):
-            return self._text(value)
+            return self._text(value, levels - 1)
         return None
 
-    def _object(self, value: bytes) -> bytes | None:
+    def _object(self, value: bytes, levels: int) -> bytes | None:
         members = msgspec.json.decode(value, type=dict[str, Raw])
         changed = {
             name: Raw(replaced)
             for name, member in members.items()
-            if (replaced := self._member(name, bytes(member))) is not None
+            if (replaced := self._member(name, bytes(member), levels)) is not None
         }
         if not changed and not _repeats_a_key(value, members):
             return None
         return msgspec.json.encode(members | changed)
 
-    def _member(self, name: str, value: bytes) -> bytes | None:
+    def _member(self, name: str, value: bytes, levels: int) -> bytes | None:
         if value == b"null":
             return None
         how = self._how.get(name)
-        return self._value(value) if how is None else how(value)
+        return self._value(value, levels) if how is None else how(value)
 
-    def _array(self, value: bytes) -> bytes | None:
+    def _array(self, value: bytes, levels: int) -> bytes | None:
         items = [bytes(item) for item in msgspec.json.decode(value, type=list[Raw])]
-        replaced = [self._value(item) for item in items]
+        replaced = [self._value(item, levels) for item in items]
         if not any(item is not None for item in replaced):
             return None
         kept = (old if new is None else new for old, new in zip(items, replaced, strict=True))
         return b"[" + b",".join(kept) + b"]"
 
-    def _text(self, value: bytes) -> bytes | None:
+    def _text(self, value: bytes, levels: int) -> bytes | None:
         """A text that may hold JSON; one that names a field and cannot be read is removed whole."""
         text = value
         try:
             text = msgspec.json.decode(value, type=str).strip("\ufeff \t\r\n").encode()
             if not text.startswith((b"{", b"[", b'"')):
                 return None
-            replaced = self._value(text)
+            replaced = self._value(text, levels)
             if replaced is None:
                 msgspec.json.decode(text, type=Raw)  # all of it is JSON
                 return None
@@ -123,7 +130,12 @@ class _Replacer:
         return msgspec.json.encode(replaced.decode())
 
     def _may_name_a_field(self, text: bytes) -> bool:
-        return b"\\u" in text or any(name in text for name in self._names)
+        """Whether a name stands in it, or an escape, with which one may be spelled."""
+        return self._escape in text or any(name in text for name in self._names)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_ .-]+")
+"""Of such characters only \\u is another spelling."""
 
 
 def _repeats_a_key(value: bytes, members: Mapping[str, Raw]) -> bool:

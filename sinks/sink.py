@@ -243,6 +243,10 @@ class Sink(ABC, Generic[SettingsT]):
         """
         return ""
 
+    def wanted_part(self, header: EventHeader, event_type: str) -> str:  # noqa: ARG002
+        """The part that an event belongs to, whether it is configured or not: for people to read."""
+        return ""
+
     @property
     def places_by_time(self) -> bool:
         """Whether `place` looks at the time of an event."""

@@ -1,5 +1,6 @@
 """ReadEvents: messages in, as pulls; from files, Pub/Sub, dead letters, or from nowhere."""
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,8 +78,10 @@ class _ReadFilesFn(beam.DoFn):
 
     def process(self, part: FileRange, released: Any) -> Iterator[bytes]:  # noqa: ARG002
         worker = worker_of(self._settings)
+        part = FileRange(*part)
+        pulls = read_range(part, functools.partial(worker.input_read.tell, part))
         try:
-            yield from _until_stopped(worker, FileRange(*part).path, read_range(FileRange(*part)))
+            yield from _until_stopped(worker, part.path, pulls)
         except DamagedInput as error:
             _logger.error("the rest of a file cannot be read: %s", error)
             worker.ledger.unread.append(str(error))
@@ -88,7 +91,9 @@ def _until_stopped(worker: Worker, name: str, pulls: Iterable[Pull]) -> Iterator
     """The pulls, encoded; what is left of them when the run is stopped counts as not read."""
     for pull in pulls:
         if worker.stopping.is_set():
-            worker.ledger.unread.append(f"{name}: the run was stopped, and the rest is not read")
+            rest = f"{name}: the run was stopped, and the rest is not read"
+            _logger.warning("%s", rest)
+            worker.ledger.unread.append(rest)
             return
         yield encode_pull(pull)
 

@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pipeline.run import EXIT_USAGE, UsageError, run
+from pipeline.exits import EXIT_USAGE, UsageError
+from pipeline.run import run
 
 FLAGS = frozenset({"allow_local_partners", "historical", "redact_dead_letters"})
 """Options of `currents run` that take no value."""

@@ -10,6 +10,7 @@ from runtime.alerts import LaneAlerts
 from runtime.clock import is_recent, rfc3339
 from runtime.connectors import ConnectorEntry
 from runtime.delivery import obstacle_of
+from runtime.figures import LaneFigures
 from runtime.hold.expiry import bury_expired
 from runtime.hold.held_queue import HeldQueue
 from runtime.hold.lane_statuses import ATTENDED_MS, other_attendant, remove_status, write_status
@@ -64,10 +65,12 @@ class Attendant:
         self._queue = HeldQueue(worker, lane)
         self._release = LaneRelease(worker, lane, self._queue)
         self._alerts = LaneAlerts(lane, worker.alerts.send)
+        self._figures = LaneFigures()
         self._fingerprint: Any = None
         self._since_ms = worker.now_ms()
         self._told_ms: int | None = None
-        self._told_state: str | None = None
+        self._told: tuple[str, str | None] | None = None
+        """State and next probe as others know them."""
 
     def turn(self, watch: Watch, written: bool) -> Outcome:
         """Do what is due; `written` says that this process has put something into the queue.
@@ -199,13 +202,18 @@ class Attendant:
         self._worker.suspensions.mark(self._lane, None if state == "holding" else state)
         status = self._status(after, entry) if after else None
         self._alerts.look(status, entry.settings if entry else None, now, turn.buried)
+        self._figures.look(status, now)
         if status is None:
             remove_status(self._worker.settings.hold, self._lane)
-            self._told_ms = self._told_state = None
+            self._told_ms = self._told = None
             return
-        if state != self._told_state or not is_recent(self._told_ms, now, STATUS_MS):
+        is_due = not is_recent(self._told_ms, now, STATUS_MS)
+        told = (status.state, status.next_probe)
+        if is_due or told != self._told:
             write_status(self._worker.settings.hold, status)
-            self._told_ms, self._told_state = now, state
+            self._told = told
+        if is_due:  # so often, and not less, it is looked at who attends the lane
+            self._told_ms = now
 
     def _status(self, watch: Watch, entry: ConnectorEntry | None) -> LaneStatus:
         depth = Depth.of(self._queue.files)

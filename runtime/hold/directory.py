@@ -116,9 +116,12 @@ class HoldQueue:
         if known is None or known.digest != digest_of(content):
             raise ForeignObject(f"the object {name} of lane {lane} is not whole, or not ours")
         try:
-            return list(decode(content))
+            batches = list(decode(content))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ForeignObject(f"the object {name} of lane {lane} is of no known form") from error
+        if sum(len(batch.events) for batch in batches) != known.events:
+            raise ForeignObject(f"the object {name} of lane {lane} has not the events of its name")
+        return batches
 
     def remove(self, lane: str, name: str) -> None:
         """Say that all that an object holds was delivered, buried or put again."""

@@ -4,6 +4,7 @@ Until it is closed it stays in the queue as it was, so that whatever ends us in 
 events but not lose any.
 """
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 
@@ -11,13 +12,13 @@ import msgspec
 
 from runtime.deadline import letter_reason
 from runtime.delivery import QUICK_TRIES, Delivery, GivenUp, obstacle_of
-from runtime.hold.objects import HeldBatch
+from runtime.hold.objects import ForeignObject, HeldBatch
 from runtime.hold.watch import Failure, worst_of
 from runtime.keeping import Life, held_batches, letters_of
 from runtime.ledger import Tally
 from runtime.worker import Worker
 from schemas.dead_letter import DeadLetter
-from schemas.event import app_group_of
+from schemas.event import InvalidEvent, app_group_of, decode_event
 from schemas.lane import Lane, connector_of
 
 MAX_PORTION_REQUESTS = 32
@@ -50,6 +51,7 @@ class HeldObject:
         self._waiting: deque[HeldBatch] = deque()
         self._tally = Tally()
         for batch in worker.hold.read(lane, name):
+            _check_events(batch, f"the object {name} of lane {lane}")
             self._sort(batch)
 
     @property
@@ -213,6 +215,16 @@ class HeldObject:
             attempts=batch.attempts,
             replays=batch.replays,
         )
+
+
+def _check_events(batch: HeldBatch, what: str) -> None:
+    """Raise ForeignObject unless each is an event as decoding gives it: it goes out as it is."""
+    try:
+        for event in batch.events:
+            if decode_event(event, sys.maxsize)[1] != event:
+                raise ForeignObject(f"{what} has an event that no decoding gave")
+    except InvalidEvent as error:
+        raise ForeignObject(f"{what} has something in it that is no event: {error}") from error
 
 
 def _rejoined(batches: Sequence[HeldBatch]) -> list[HeldBatch]:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from schemas.limits import MAX_TIME_SECONDS
+
 MAX_OBJECT_BYTES = 8_000_000
 MAX_OBJECT_SPAN_MS = 300_000
 """An object goes by its newest event, so its oldest must not be much older."""
@@ -21,21 +23,26 @@ Blame = Literal["lane", "try", "events", "none"]
 its events (nothing of them was accepted), or nothing, for it was not tried."""
 
 
+_Ms = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_SECONDS * 1_000)]
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+"""What a dead letter can hold of it."""
+
+
 class _About(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a held batch; times in ms since the epoch."""
 
     part: str
-    oldest_ms: int
-    newest_ms: int
-    first_failed_ms: int
+    oldest_ms: _Ms
+    newest_ms: _Ms
+    first_failed_ms: _Ms
     reason: str
-    attempts: int = 0
-    status: int | None = None
+    attempts: _Count = 0
+    status: _Count | None = None
     answer: str = ""
     blame: Blame = "none"
-    retry_at_ms: int = 0
+    retry_at_ms: _Ms = 0
     """When the partner asked to be tried again."""
-    replays: int = 0
+    replays: _Count = 0
 
 
 class HeldBatch(_About, frozen=True, kw_only=True):
@@ -51,7 +58,7 @@ class HeldBatch(_About, frozen=True, kw_only=True):
 class _Header(_About, frozen=True, kw_only=True):
     """The line of JSON before a batch's events."""
 
-    count: Annotated[int, msgspec.Meta(ge=0)]
+    count: _Count
     format: Literal[1] = 1
 
 
@@ -155,12 +162,15 @@ def decode(content: bytes) -> Iterator[HeldBatch]:
 
     Raises:
         msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is of another form.
+        ForeignObject: it has fewer events than it says.
     """
     lines = content.split(b"\n")[:-1]
     at = 0
     while at < len(lines):
         header = msgspec.json.decode(lines[at], type=_Header)
         events = lines[at + 1 : at + 1 + header.count]
+        if len(events) < header.count:
+            raise ForeignObject(f"it has {len(events)} of the {header.count} events that it names")
         at += 1 + header.count
         yield HeldBatch(events=events, **_about(header))
 

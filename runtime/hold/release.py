@@ -71,6 +71,8 @@ class LaneRelease:
             most = min(most, may_bury)
             if self._worker.deliverer.breaker.is_doubted(self._lane):  # they go one by one
                 requests = 1
+        elif not self._portion:  # a probe
+            requests = 1
         return held.next_portion(most, requests)
 
     def _isolate_rejected(

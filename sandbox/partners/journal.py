@@ -6,9 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Condition
 
-from sandbox.partners.site import Arrival, Judgement, Received
+from sandbox.partners.site import Arrival, Judgement, Received, Reply
 
 KEEP_REQUESTS = 10_000
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request with what is kept of it beside its description."""
+
+    number: int
+    """In order of arrival, from 0."""
+    received: Received
+    body: bytes | None
+    """None where it is kept no more."""
+    answer: Reply | None
+    """None while, or where, none was sent."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,9 @@ class Journal:
         self._counts = Counts()
         self._requests: dict[int, Received] = {}
         self._accepted: list[tuple[str | None, str]] = []
-        self._bodies: deque[bytes] = deque(maxlen=keep_bodies)
+        self._keep_bodies = keep_bodies
+        self._bodies: dict[int, bytes] = {}
+        self._answers: dict[int, Reply] = {}
         self._rows: deque[dict[str, str]] = deque(maxlen=keep_bodies)
 
     def open(self, arrival: Arrival, event_ids: Sequence[str], feed: str | None) -> int:
@@ -43,6 +58,7 @@ class Journal:
             headers=arrival.headers,
             body_bytes=len(arrival.body),
             status=None,
+            events=len(event_ids),
             event_ids=list(event_ids) if self._keep_ids else [],
             at=time.monotonic(),
             feed=feed,
@@ -51,7 +67,9 @@ class Journal:
             number = self._counts.requests
             self._requests[number] = received
             self._requests.pop(number - KEEP_REQUESTS, None)
-            self._bodies.append(arrival.body)
+            self._bodies[number] = arrival.body
+            for kept in (self._bodies, self._answers):
+                kept.pop(number - self._keep_bodies, None)
             self._count(requests=1, bytes_=len(arrival.body))
         return number
 
@@ -61,11 +79,20 @@ class Journal:
         with self._changed:
             if number in self._requests:
                 self._requests[number] = replace(self._requests[number], status=status)
+            if number in self._bodies:
+                self._answers[number] = judgement.reply
             if self._keep_ids:
                 self._accepted += [(feed, event_id) for event_id in judgement.accepted]
             if judgement.row is not None:
                 self._rows.append(dict(judgement.row))
             self._count(accepted=len(judgement.accepted), refused=int(judgement.refused))
+
+    def end(self, number: int) -> None:
+        """Note that the exchange is over, answered or not."""
+        with self._changed:
+            if number in self._requests:
+                ended = replace(self._requests[number], ended_at=time.monotonic())
+                self._requests[number] = ended
 
     def _count(
         self, *, requests: int = 0, accepted: int = 0, refused: int = 0, bytes_: int = 0
@@ -88,9 +115,25 @@ class Journal:
         with self._changed:
             return list(self._requests.values())
 
+    def latest(self, count: int) -> list[Exchange]:
+        """The last exchanges, newest first."""
+        with self._changed:
+            numbers = range(self._counts.requests - 1, -1, -1)[:count]
+            return [self._exchange(number) for number in numbers if number in self._requests]
+
+    def exchange(self, number: int) -> Exchange | None:
+        """One exchange; None where it is remembered no more."""
+        with self._changed:
+            return self._exchange(number) if number in self._requests else None
+
+    def _exchange(self, number: int) -> Exchange:
+        return Exchange(
+            number, self._requests[number], self._bodies.get(number), self._answers.get(number)
+        )
+
     def bodies(self) -> list[bytes]:
         with self._changed:
-            return list(self._bodies)
+            return list(self._bodies.values())
 
     def rows(self) -> list[dict[str, str]]:
         with self._changed:

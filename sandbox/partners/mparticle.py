@@ -6,7 +6,7 @@ glossary of Braze, mParticle tabs.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -146,6 +146,10 @@ class MParticleSite(Site):
     id_path = ("events", "data", "source_message_id")
 
     feeds: Mapping[str, tuple[str, str]] = field(repr=False)
+
+    @property
+    def credentials(self) -> Sequence[str]:
+        return [text for pair in self.feeds.values() for text in pair]
 
     def examine(self, arrival: Arrival) -> Judgement:
         require(arrival.method == "POST", 405, "POST only")

@@ -3,6 +3,7 @@
 Source: Braze, "Custom Currents Export".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,10 @@ class PostbackSite(Site):
     id_path = ("events", "id")
 
     token: str | None = field(default=None, repr=False)
+
+    @property
+    def credentials(self) -> Sequence[str]:
+        return [self.token] if self.token else []
 
     def examine(self, arrival: Arrival) -> Judgement:
         self._check_head(arrival)

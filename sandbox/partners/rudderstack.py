@@ -3,6 +3,7 @@
 Source: rudderlabs/rudder-server, gateway; rudderlabs/rudder-transformer, src/sources/braze.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,10 @@ class RudderStackSite(Site):
     id_path = ("events", "id")
 
     write_key: str = field(repr=False)
+
+    @property
+    def credentials(self) -> Sequence[str]:
+        return [self.write_key]
 
     def examine(self, arrival: Arrival) -> Judgement:
         require(arrival.path == "/v1/webhook", 404, "no such path")

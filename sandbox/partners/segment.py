@@ -4,6 +4,7 @@ Source: Segment, "HTTP API source" and "Spec: Common fields"; glossary of Braze,
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -68,6 +69,10 @@ class SegmentSite(Site):
     id_path = ("batch", "messageId")
 
     write_key: str = field(repr=False)
+
+    @property
+    def credentials(self) -> Sequence[str]:
+        return [self.write_key]
 
     def examine(self, arrival: Arrival) -> Judgement:
         require(arrival.method == "POST", 405, "POST only")

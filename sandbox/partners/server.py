@@ -2,19 +2,20 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
-import msgspec
 from aiohttp import web
 
-from sandbox.partners import wire
-from sandbox.partners.faults import Fault, FaultSwitch, fault_from_json, fault_to_json
+from sandbox.partners.control import PREFIX, Control, stand_of
+from sandbox.partners.faults import Fault
 from sandbox.partners.journal import Counts, Journal
-from sandbox.partners.site import Arrival, Judgement, Received, Site
+from sandbox.partners.site import Received, Site
+from sandbox.partners.stand import Stand
 
 HOST = "127.0.0.1"
 # Above every partner's limit, so that the sites decide what is too large.
@@ -26,58 +27,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Stand:
-    """A site at its address: the site, its fault and its journal."""
-
-    def __init__(self, site: Site, journal: Journal) -> None:
-        self.site = site
-        self.switch = FaultSwitch()
-        self.journal = journal
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request, or fail as the fault says."""
-        arrival = await _read(request)
-        event_ids = self.site.event_ids(arrival)
-        feed = self.site.feed(arrival)
-        number = self.journal.open(arrival, event_ids, feed)
-        fault = await self._meet_fault(event_ids)
-        if fault and fault.reset:
-            wire.reset(_transport(request))
-            return web.Response()  # goes nowhere: the connection is gone
-        judgement = self._judge(arrival, fault)
-        self.journal.settle(number, judgement, feed)
-        if fault and fault.drip:
-            await wire.drip(_transport(request), judgement.reply)
-        return wire.send(judgement.reply)
-
-    async def _meet_fault(self, event_ids: list[str]) -> Fault | None:
-        """The fault to show, once its wait is over; what hung meets what has come since."""
-        while fault := self.switch.take(event_ids):
-            await asyncio.sleep(fault.delay_seconds)
-            if not fault.hang:
-                break
-            await self.switch.wait_until_set()
-        return fault
-
-    def _judge(self, arrival: Arrival, fault: Fault | None) -> Judgement:
-        if fault and fault.reply:
-            return Judgement(fault.reply, refused=fault.reply.status >= 400)
-        return self.site.judge(arrival)
-
-    def state(self) -> dict[str, Any]:
-        """For humans: without credentials."""
-        return {
-            "kind": self.site.kind,
-            "counts": asdict(self.journal.counts()),
-            "fault": fault_to_json(self.switch.fault),
-        }
-
-
 class PartnerSandbox:
     """Serves each site under `http://127.0.0.1:PORT/<its name>` while the `with` block lasts.
 
-    What was received can still be read after the stop. `GET /_sandbox/state` and
-    `PUT /_sandbox/sites/{name}/fault` (fields of `Fault` as JSON) are there for curl.
+    What was received can still be read after the stop. A page for a browser is at `page_url`; behind
+    it, and for curl, are `GET /_sandbox/state` and `PUT /_sandbox/sites/{name}/fault` (fields of
+    `Fault` as JSON).
     """
 
     def __init__(
@@ -86,12 +41,19 @@ class PartnerSandbox:
         port: int = 0,
         keep_bodies: int = 100,
         keep_ids: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Port 0 takes a free one; `keep_ids=False` bounds the memory of very long runs."""
+        """Port 0 takes a free one; `keep_ids=False` bounds the memory of very long runs.
+
+        With `tls` it speaks https, with the certificate that is loaded there.
+        """
         self._stands = {
-            name: _Stand(site, Journal(keep_bodies, keep_ids)) for name, site in sites.items()
+            name: Stand(site, Journal(keep_bodies, keep_ids)) for name, site in sites.items()
         }
         self._port = port
+        self._control = Control(self._stands)
+        self._tls = tls
+        self._connections: WeakSet[asyncio.Transport] = WeakSet()
         self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     def __enter__(self) -> "PartnerSandbox":
@@ -106,11 +68,29 @@ class PartnerSandbox:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
+    @property
+    def names(self) -> list[str]:
+        return list(self._stands)
+
     def url(self, name: str) -> str:
         """The base address of a site; the partner's own path follows it."""
         if name not in self._stands:
             raise KeyError(f"no site {name}; there are {', '.join(self._stands)}")
-        return f"http://{HOST}:{self._port}/{name}"
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self._port}/{name}"
+
+    @property
+    def page_url(self) -> str:
+        return f"http://{HOST}:{self._port}/"
+
+    def tell_run(self, tell: Callable[[], Any]) -> None:
+        """Have the page tell of a run beside the partners; `tell` gives what can be JSON, or None.
+
+        It is called on the server's thread, for each look that a page takes.
+        """
+        self._control.tell_run = tell
+
+    def fault(self, name: str) -> Fault | None:
+        return self._stands[name].switch.fault
 
     def set_fault(self, name: str, fault: Fault | None) -> None:
         """Replace a site's fault, or clear it; in force when this returns."""
@@ -157,56 +137,24 @@ class PartnerSandbox:
         )
         stop = asyncio.Event()
         await runner.setup()
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=self._tls).start()
         self._started.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
         await runner.cleanup()
+        for connection in self._connections:  # of TLS: it waits for the client's consent to close
+            connection.abort()
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_get("/_sandbox/state", self._get_state)
-        app.router.add_put("/_sandbox/sites/{name}/fault", self._put_fault)
+        app.router.add_get("/", self._go_to_page)
+        app.add_subapp(PREFIX, self._control.app())
         app.router.add_route("*", "/{name}{path:(/.*)?}", self._answer)
         return app
 
+    async def _go_to_page(self, _: web.Request) -> web.Response:
+        raise web.HTTPFound(f"{PREFIX}/")
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        return await self._stand_of(request).answer(request)
-
-    async def _get_state(self, _: web.Request) -> web.Response:
-        return _json({name: stand.state() for name, stand in self._stands.items()})
-
-    async def _put_fault(self, request: web.Request) -> web.Response:
-        stand = self._stand_of(request)
-        try:
-            fields = msgspec.json.decode(await request.read(), type=dict[str, Any])
-            stand.switch.set(fault_from_json(fields))
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from error
-        return _json(stand.state())
-
-    def _stand_of(self, request: web.Request) -> _Stand:
-        stand = self._stands.get(request.match_info["name"])
-        if stand is None:
-            raise web.HTTPNotFound(text=f"no such site; there are {', '.join(self._stands)}\n")
-        return stand
-
-
-async def _read(request: web.Request) -> Arrival:
-    return Arrival(
-        method=request.method,
-        path=request.match_info["path"],
-        query=dict(request.query),
-        headers={name.lower(): value for name, value in request.headers.items()},
-        body=await request.read(),
-    )
-
-
-def _transport(request: web.Request) -> asyncio.Transport:
-    if request.transport is None:
-        raise ConnectionResetError("the client has left")
-    return request.transport
-
-
-def _json(value: Any) -> web.Response:
-    pretty = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    return web.Response(body=pretty + b"\n", content_type="application/json")
+        if request.transport is not None:
+            self._connections.add(request.transport)
+        return await stand_of(self._stands, request).answer(request)

@@ -80,11 +80,15 @@ class Received:
     headers: Mapping[str, str] = field(repr=False)
     body_bytes: int
     status: int | None
+    events: int
+    """In the request, whatever became of them."""
     event_ids: list[str]
-    """Of all events in the request, whatever became of them."""
+    """Theirs, where ids are kept."""
     at: float
     """On the monotonic clock."""
     feed: str | None
+    ended_at: float | None = None
+    """When it was answered or broken off; on the monotonic clock."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,11 @@ class Site(ABC):
     kind: ClassVar[str]
     id_path: ClassVar[tuple[str, ...]]
     """Keys that lead from the document to an event's id; arrays on the way are entered."""
+
+    @property
+    @abstractmethod
+    def credentials(self) -> Sequence[str]:
+        """The secrets that it knows: what is shown of a request must hold none of them."""
 
     @abstractmethod
     def examine(self, arrival: Arrival) -> Judgement:

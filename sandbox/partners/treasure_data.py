@@ -4,6 +4,7 @@ Source: Treasure Data, "Postback API" (legacy) and "Postback v2".
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +29,10 @@ class TreasureDataSite(Site):
 
     write_key: str = field(repr=False)
     version: Literal["legacy", "v2"] = "legacy"
+
+    @property
+    def credentials(self) -> Sequence[str]:
+        return [self.write_key]
 
     def examine(self, arrival: Arrival) -> Judgement:
         require(arrival.method == "POST", 405, "POST only")

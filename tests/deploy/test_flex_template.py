@@ -20,8 +20,8 @@ from deploy.flex_template.main import (
     arguments_of,
     main,
 )
+from pipeline.exits import EXIT_DONE, EXIT_USAGE
 from pipeline.options import RunOptions, parse_options
-from pipeline.run import EXIT_DONE, EXIT_USAGE
 from tests.deploy.google_cloud import BUCKET, PROJECT, SUBSCRIPTION
 
 ROOT = Path(__file__).parent.parent.parent

@@ -2,15 +2,22 @@
 
 import logging
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from runtime import alerts, config_store, metrics
+from runtime import figures as figures_module
 from runtime.alerts import Alerts
 from runtime.clock import rfc3339
+from runtime.connectors import Config
+from runtime.figures import FiguresLog, LaneFigures
+from runtime.ledger import Tally
 from schemas.alert import Alert, AlertEvent
+from schemas.lane_status import LaneStatus
 from sinks.sink import Answer, HttpRequest
 from tests.deploy.monitoring import (
     LOGGED,
@@ -179,7 +186,6 @@ def test_alerts_are_counted_by_connector_and_reason(
         "connector": "crm",
         "reason": "status_503",
     }
-    assert extracted("held_events", line) == {"connector": "crm", "value": "1234"}
 
 
 def test_what_a_partner_answers_is_not_taken_for_our_words(
@@ -192,20 +198,100 @@ def test_what_a_partner_answers_is_not_taken_for_our_words(
         "connector": "crm",
         "reason": "status_503",
     }
-    assert not counts("buried_expired", line)
+    assert not counts("dead_letters", line)
+    assert not counts("held_events", line)
 
 
-@pytest.mark.parametrize(
-    "reason", ["expired", "connector_removed", "rejected", "too_large", "unencodable"]
-)
-def test_buried_events_are_counted_by_reason(reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    buried = {"other": 1, reason: 42, "another": 2}
-    line = logged(caplog, event="burying", buried=buried)
-    metric = f"buried_{reason}"
-    assert counts(metric, line)
-    assert extracted(metric, line) == {"connector": "crm", "value": "42"}
-    assert not counts(metric, logged(caplog, event="burying", buried={"other": 1}))
-    assert not counts(metric, logged(caplog, event="suspended"))
+def figures(caplog: pytest.LogCaptureFixture, *tallies: Tally) -> list[str]:
+    """The lines that the figures of a minute become."""
+    config = Config("v", {})
+    told = iter(tallies)
+    log = FiguresLog(lambda: next(told), lambda: config, iter([0.0, 60.0, 120.0]).__next__)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, figures_module.__name__):
+        for _ in tallies:
+            log.tell()
+    return caplog.messages
+
+
+def test_what_a_connector_did_is_counted_by_connector(caplog: pytest.LogCaptureFixture) -> None:
+    tally = Tally()
+    counts_of = tally.of("crm")
+    counts_of.offered, counts_of.delivered, counts_of.held = 9, 5, -4
+    counts_of.attempts, counts_of.requests = 7, 4
+    for _ in range(7):
+        counts_of.time_attempt(0.25)
+    (line,) = figures(caplog, tally)
+    values = {"delivered": "5", "requests": "7", "requests_failed": "3"}
+    values |= {"partner_p50": "256.0", "partner_p99": "256.0"}
+    for metric, value in values.items():
+        assert counts(metric, line)
+        assert extracted(metric, line) == {"connector": "crm", "kind": "removed", "value": value}
+    assert not any(counts(metric, line) for metric in ("dead_letters", "held_events", "alerts"))
+
+
+def test_a_connector_without_requests_has_no_latency(caplog: pytest.LogCaptureFixture) -> None:
+    tally = Tally()
+    tally.of("crm").offered = 1
+    tally.of("idle")
+    (line,) = figures(caplog, tally)
+    assert counts("delivered", line)
+    assert not counts("partner_p99", line)
+
+
+def test_dead_letters_are_counted_by_reason(caplog: pytest.LogCaptureFixture) -> None:
+    tally = Tally(invalid=Counter({"invalid_json": 3}))
+    tally.of("crm").dead.update({"expired": 42, "rejected": 2})
+    again = Tally(invalid=Counter({"invalid_json": 3}))
+    again.of("crm").dead.update({"expired": 42, "rejected": 5})
+    lines = [line for line in figures(caplog, tally, again) if counts("dead_letters", line)]
+    assert [extracted("dead_letters", line) for line in lines] == [
+        {"connector": "crm", "reason": "expired", "value": "42"},
+        {"connector": "crm", "reason": "rejected", "value": "2"},
+        {"connector": "", "reason": "invalid_json", "value": "3"},
+        {"connector": "crm", "reason": "rejected", "value": "3"},  # what came since
+    ]
+
+
+def test_what_a_lane_holds_is_counted_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    status = LaneStatus(
+        lane="crm+ios",
+        connector="crm",
+        state="suspended",
+        reason="status_503",
+        since=rfc3339(NOW_MS),
+        answer='lane holds {"event":"held","held_bytes":1}',
+        events=5,
+        bytes=4_321,
+        oldest=rfc3339(NOW_MS - 60_000),
+        dead_letters_from=rfc3339(NOW_MS - 1_000),
+    )
+    lane = LaneFigures()
+    with caplog.at_level(logging.INFO, figures_module.__name__):
+        for second in range(0, 120, 10):
+            lane.look(status, NOW_MS + second * 1_000)
+        lane.look(None, NOW_MS + 999_000)
+    first, second_line = caplog.messages
+    expected = {"held_events": "5", "held_bytes": "4321", "held_age": "60", "dead_letters_in": "-1"}
+    for metric, value in expected.items():
+        assert counts(metric, first)
+        assert extracted(metric, first) == {"connector": "crm", "value": value}
+    assert extracted("held_age", second_line)["value"] == "120"
+    resuming = msgspec.structs.replace(status, dead_letters_from=None)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, figures_module.__name__):
+        LaneFigures().look(resuming, NOW_MS)
+    assert not counts("dead_letters_in", caplog.messages[0])
+
+
+def test_every_figure_that_an_operator_is_promised_is_on_the_dashboard() -> None:
+    shown = " ".join(query.text for query in queries() if not query.place.endswith(".json"))
+    assert "oldest_unacked_message_age" in shown
+    for metric in (
+        *("held_age", "held_bytes", "held_events", "dead_letters_in", "dead_letters"),
+        *("partner_p50", "partner_p99", "requests_failed", "requests", "delivered"),
+    ):
+        assert re.search(rf"user/\$\{{job_name\}}_{metric}(_sum)?\"", shown), metric
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2 as runner_api
 
-from pipeline.run import EXIT_DONE, run
+from pipeline.exits import EXIT_DONE
+from pipeline.run import run
 from tests.deploy.google_cloud import (
     BUCKET,
     IMAGE,

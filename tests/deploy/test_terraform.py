@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hcl2
+import lark
 import pytest
 
 from tests.deploy.monitoring import FOLDER as MONITORING
@@ -50,6 +52,16 @@ def _blocks() -> Iterator[Block]:
 def resource(*labels: str) -> Block:
     (block,) = blocks("resource", *labels)
     return block
+
+
+@pytest.mark.parametrize(
+    "path", [*FOLDER.glob("*.tf"), *FOLDER.glob("*.example")], ids=lambda p: p.name
+)
+def test_every_file_is_of_terraforms_grammar(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert hcl2.loads(text)
+    with pytest.raises(lark.exceptions.UnexpectedInput):
+        hcl2.loads(text.replace(" = ", " = = ", 1))
 
 
 def test_every_file_is_read_whole() -> None:

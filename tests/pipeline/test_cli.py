@@ -101,6 +101,24 @@ def test_check_says_each_problem_in_a_line_and_ends_with_2(tmp_path: Path) -> No
     assert SECRET not in ended.stderr
 
 
+def test_check_tells_programs_the_same_in_one_object(tmp_path: Path) -> None:
+    write_connectors(tmp_path, [segment("a"), segment("b")])
+    (tmp_path / "events.ndjson").write_bytes(b"\n".join(EVENTS))
+    ended = currents(tmp_path, "check", "connectors.json", "--json", "--input", "*.ndjson")
+    found = json.loads(ended.stdout)
+    assert (ended.returncode, found["valid"], found["connectors"]) == (0, True, ["a", "b"])
+    assert len(found["warnings"]) == 1
+    forecast = found["forecast"]["connectors"]["a"]
+    assert forecast["offered"] == 120
+    assert forecast["to_send"] + sum(forecast["filtered"].values()) == 120
+    write_connectors(tmp_path, [hook("c", shards=0)])
+    refused = currents(tmp_path, "check", "connectors.json", "--json")
+    found = json.loads(refused.stdout)
+    assert (refused.returncode, found["valid"]) == (2, False)
+    (problem,) = found["problems"]
+    assert (problem["connector"], problem["field"]) == ("c", "shards")
+
+
 def test_check_of_a_file_that_is_not_there_ends_with_2(tmp_path: Path) -> None:
     ended = currents(tmp_path, "check", "none.yaml")
     (line,) = ended.stderr.splitlines()
@@ -324,8 +342,8 @@ def test_a_report_that_cannot_be_written_is_said_and_does_not_undo_the_run(
     tmp_path: Path, events: Path, sandbox: PartnerSandbox
 ) -> None:
     write_connectors(tmp_path, [hook("hook", url=sandbox.url("hook"))])
-    (tmp_path / "report.json").mkdir()
-    ended = currents(tmp_path, "run", *GIVEN, *PLACES, "--input", events.name)
+    under_a_file = ("--report", f"{events.name}/report.json")
+    ended = currents(tmp_path, "run", *GIVEN, *under_a_file, *PLACES, "--input", events.name)
     assert ended.returncode == 0
     assert "--report cannot be written" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -338,4 +356,4 @@ def test_a_run_that_fails_ends_with_1_and_a_line(tmp_path: Path, events: Path) -
     places = ("--hold", "blocked", "--dead_letters", "dead")
     ended = currents(tmp_path, "run", *GIVEN, *places, "--input", events.name)
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("the run failed: ")
+    assert ended.stderr.splitlines()[-1].startswith("run failed: ")

@@ -67,3 +67,26 @@ def test_what_cannot_be_explained_is_bad_usage(folder: Path) -> None:
     missing = explain(folder, "sms", event="missing.json")
     assert missing.exit_code == 2
     assert "missing.json" in missing.output
+
+
+def test_what_an_event_says_cannot_steer_the_terminal(folder: Path) -> None:
+    event = json.loads((folder / "event.json").read_text())
+    event["id"] = "e\x1b]0;owned\x07\u202e\x9b2J"
+    event["event_type"] = "users.\x1b[31m"
+    (folder / "event.json").write_text(json.dumps(event, ensure_ascii=False))
+    for connector in ("analytics", "sms"):
+        shown = explain(folder, connector)
+        assert shown.exit_code == 0
+        assert all(char.isprintable() or char == "\n" for char in shown.output)
+
+
+def test_a_feed_that_is_missing_is_named_and_so_is_the_age(folder: Path) -> None:
+    feed = {"key": "env:KEY", "secret": "env:SECRET"}
+    write_connectors(folder, [{"name": "mobile", "kind": "mparticle", "feeds": {"ios": feed}}])
+    stopped = explain(folder, "mobile").output
+    (line,) = [line for line in stopped.splitlines() if line.startswith("STOPS")]
+    assert "its feed unbound is not configured; configured are ios" in line
+    write_connectors(folder, [{"name": "mobile", "kind": "mparticle", "feeds": {"unbound": feed}}])
+    sent = explain(folder, "mobile").output
+    (line,) = [line for line in sent.splitlines() if " age " in line]
+    assert "over 30 days old" in line

@@ -139,6 +139,25 @@ def test_a_missing_secret_and_a_silent_partner_are_told_apart(
     assert probes_of(ended) == HEALTHY | {"analytics": "refused", "hook": "no_answer"}
 
 
+def test_where_no_answer_comes_nothing_is_said_to_be_proven(
+    folder: Path, sandbox: PartnerSandbox
+) -> None:
+    sandbox.set_fault("hook", Fault(reset=True))
+    text = currents(folder, "check", "--probe").stdout
+    (line,) = [line for line in text.splitlines() if " hook: " in line]
+    assert line.startswith("NO ANSWER   hook: nothing: no answer came (network")
+
+
+def test_programs_are_told_what_became_of_test_events(
+    folder: Path, sandbox: PartnerSandbox
+) -> None:
+    ended = currents(folder, "send-test", "--connector", "analytics", "--json")
+    found = json.loads(ended.stdout)
+    assert sum(found["delivered"].values()) == len(sandbox.accepted_ids("analytics"))
+    assert found["proves_delivery"] is False
+    assert found["refused"] == []
+
+
 @pytest.mark.parametrize("connector", ["hook", "warehouse", "cdp", "analytics", "mobile", "lake"])
 def test_a_test_event_of_each_type_is_taken_by_every_stand_in(
     folder: Path, sandbox: PartnerSandbox, connector: str

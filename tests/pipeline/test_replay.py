@@ -1,5 +1,6 @@
 """`currents replay`: dead letters go again to whom they failed at, once, and nothing else moves."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,8 +14,8 @@ import click
 import pytest
 
 from pipeline.cli import replay as replay_command
+from pipeline.exits import UsageError
 from pipeline.replay import Order, replay_letters
-from pipeline.run import UsageError
 from runtime.dead_letters import write_letters
 from runtime.hold.directory import HoldQueue
 from runtime.hold.objects import HeldBatch
@@ -247,6 +248,7 @@ def test_the_command_replays_what_its_filters_choose(folder: Path, sandbox: Part
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == f"20 dead letters to replay\n{20:>9}  hook  expired\n"
+    assert "read 100% of 20 events, received 20, delivered 20" in ended.stderr
     assert sandbox.accepted_ids("hook") == ids_of(DEAD)
 
 
@@ -261,6 +263,12 @@ def test_a_dry_run_counts_by_connector_and_reason_and_does_nothing(
         ["21 dead letters to replay", f"{1:>9}  -     invalid_json", f"{20:>9}  hook  expired"],
     )
     assert currents(folder, "--dead_letters", "dead", "--dry_run").stdout == ended.stdout
+    found = json.loads(currents(folder, *given, "--dry_run", "--json").stdout)
+    assert found["chosen"] == [
+        {"connector": "", "reason": "invalid_json", "letters": 1},
+        {"connector": "hook", "reason": "expired", "letters": 20},
+    ]
+    assert (found["left_alone"], found["unread"]) == ([], [])
     assert sandbox.requests("hook") == []
     assert sorted(folder.rglob("*")) == before
 

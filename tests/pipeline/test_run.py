@@ -10,7 +10,8 @@ import fsspec
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions
 
-from pipeline.run import Run, UsageError, prepare, run
+from pipeline.exits import UsageError
+from pipeline.run import Run, prepare, run
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from transforms.engine import Engine
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.cli import main
-from pipeline.status import in_words
+from pipeline.words import in_words
 from runtime.clock import now_ms, rfc3339
 from runtime.hold.directory import HoldQueue
 from runtime.hold.lane_statuses import write_status

@@ -1,5 +1,6 @@
 """What is read of an answer: when to come back, and what may be shown of it."""
 
+import base64
 import html
 import json
 import time
@@ -112,6 +113,11 @@ def test_what_a_terminal_would_obey_is_taken_out_and_space_is_made_single() -> N
     assert sanitise(Answer(500, body=body), []) == "a [31m b c d\ufffd\ufffd!"
 
 
+@pytest.mark.parametrize("char", "\u202e\u2066\u200b\ufeff\u00ad\u2028\x9b")
+def test_what_turns_or_hides_other_characters_is_taken_out(char: str) -> None:
+    assert sanitise(Answer(500, body=f"a{char}b".encode()), []) == "a b"
+
+
 def test_a_long_answer_is_cut() -> None:
     assert sanitise(Answer(500, body=b"x" * 65_536), []) == "x" * MAX_DETAIL_CHARS
 
@@ -185,3 +191,77 @@ def test_the_path_and_the_short_values_of_a_url_that_is_no_secret_are_shown() ->
 def test_a_secret_that_loses_its_end_by_a_cut_is_not_shown(before: int) -> None:
     body = (b" " * before + b"abcdefghijklmnopqrstuvwxyz")[:MAX_ANSWER_BYTES]
     assert "abc" not in sanitise(Answer(400, body=body), ["abcdefghijklmnopqrstuvwxyz"])
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc", "Bearer "])
+@pytest.mark.parametrize("after", ["", "x", "yz", "\r\n"])
+@pytest.mark.parametrize("key", ["sk_live_4711", "0123456", "T0+1/a&b<?>~\xfe"])
+def test_a_secret_is_taken_out_of_base64_and_hexadecimal(key: str, before: str, after: str) -> None:
+    whole = f"{before}{key}{after}".encode()
+    for told in (base64.b64encode(whole), base64.urlsafe_b64encode(whole), whole.hex().encode()):
+        said = sanitise(Answer(401, body=b"no: " + told), [key])
+        assert "[SECRET]" in said
+        assert len(said) <= len("no: [SECRET]") + 2 * len(before + after) + 8
+    assert "[SECRET]" in sanitise(Answer(401, body=whole.hex().upper().encode()), [key])
+
+
+@pytest.mark.parametrize("at", range(1, 16))
+def test_a_half_of_a_secret_is_taken_out_for_the_other_may_stand_elsewhere(at: int) -> None:
+    key = "k1M2n3P4q5R6s7T8"
+    said = sanitise(Answer(401, {"X-Key": key[:at]}, f"it ends in {key[at:]}.".encode()), [key])
+    assert (said == "it ends in [SECRET].") == (len(key) - at >= 8)
+
+
+def test_a_part_too_short_to_be_a_half_is_shown() -> None:
+    body = b"the key that ends in s7T8"
+    assert sanitise(Answer(401, body=body), ["k1M2n3P4q5R6s7T8"]) == body.decode()
+
+
+@pytest.mark.parametrize("shift", range(0, 200, 7))
+def test_a_secret_in_a_long_answer_is_not_shown_by_halves(shift: int) -> None:
+    """White space is made single, so that what is shown may come from anywhere."""
+    key = "k1M2n3P4q5R6s7T8"
+    spelled = "".join(f"\\u{ord(char):04x}" for char in key)
+    for told in (key, spelled):
+        body = "." + " " * (8_191 - shift) + told + " " * 70_000
+        said = sanitise(Answer(401, body=body.encode()), [key])
+        assert said in (".", ". [SECRET]")
+
+
+LAYERS: dict[str, Callable[[str], str]] = {
+    "a URL": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "JSON": lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+    "JSON in JSON": lambda text: "".join(f"\\\\u{ord(char):04x}" for char in text),
+    "HTML": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "HTML in hexadecimal": lambda text: "".join(f"&#x{ord(char):X};" for char in text),
+    "a URL in HTML": lambda text: "".join(f"&#37;{byte:02x}" for byte in text.encode()),
+    "base64 in a URL": lambda text: urllib.parse.quote(base64.b64encode(text.encode()), safe=""),
+}
+
+
+@pytest.mark.parametrize("layer", sorted(LAYERS))
+def test_a_secret_is_taken_out_though_its_letters_are_escaped(layer: str) -> None:
+    key = "k1M2n3P4q5R6s7T8?"
+    for told in (key, key[:9], f"Bearer {key}"):
+        said = sanitise(Answer(401, body=f"no {LAYERS[layer](told)} here".encode()), [key])
+        assert said.startswith("no ")
+        assert "[SECRET]" in said
+        assert said.endswith(" here")
+
+
+def test_an_answer_without_a_secret_keeps_its_spelling() -> None:
+    body = r"caf\u00e9 &amp; 100%25"
+    assert sanitise(Answer(400, body=body.encode()), ["k1M2n3P4q5R6s7T8"]) == body
+
+
+def test_half_a_character_in_an_escape_is_not_shown() -> None:
+    said = sanitise(Answer(400, body=rb"\ud83d key-1-2-3 \ud83d"), ["key-1-2-3"])
+    said.encode()
+    assert "[SECRET]" in said
+
+
+@pytest.mark.parametrize("told", ["KEY9A8B7C6D5E", "key9a8b7c6d5e", "1/key9A8b7c6d5E"])
+def test_the_key_of_an_account_is_taken_out_without_its_account_and_in_any_case(told: str) -> None:
+    url = "https://td.example.com/postback/v3/event/db/table?td_write_key=1/key9A8b7c6d5E"
+    for secret in (url, "1/key9A8b7c6d5E"):
+        assert "9A8" not in sanitise(Answer(401, body=told.encode()), [secret]).upper()

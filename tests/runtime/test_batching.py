@@ -84,6 +84,17 @@ def test_a_lane_that_is_suspended_while_it_gathers_waits_for_more() -> None:
 
 
 @pytest.mark.parametrize(
+    ("batch_window", "seconds"),
+    [("10 s", 60), ("300 s", 60), ("2 s", 12), ("0.5 s", LOOK_SECONDS)],
+)
+def test_what_is_bound_for_the_hold_waits_for_six_windows_and_a_minute_at_the_most(
+    batch_window: str, seconds: float
+) -> None:
+    entry = config_of(hook("hook", batch_window=batch_window)).connectors["hook"]
+    assert Target(entry, None, for_hold=True).window_seconds == seconds
+
+
+@pytest.mark.parametrize(
     ("settings", "state", "target"),
     [
         ({}, None, (8.0, False)),

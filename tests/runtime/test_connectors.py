@@ -604,7 +604,7 @@ def test_a_key_that_stands_twice_is_refused_for_one_of_them_would_be_lost(conten
         parse_config(content, PUBLIC_ONLY)
 
 
-@pytest.mark.parametrize("value", ['!!int ""', '!!float ""', "1" + ":59" * 200 + ".0"])
+@pytest.mark.parametrize("value", ["2026-13-45", "0b_", "="])
 def test_no_yaml_value_ends_in_a_traceback(value: str) -> None:
     with pytest.raises(ConfigError, match="neither YAML nor JSON"):
         parse_config(f"connectors: [{value}]".encode(), PUBLIC_ONLY)

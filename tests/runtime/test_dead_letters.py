@@ -7,14 +7,15 @@ from typing import Any
 import fastavro
 import pytest
 
-from runtime.dead_letters import letter_files, write_letters
+from runtime.dead_letters import DamagedLetters, letter_files, read_letters, write_letters
 from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings
 from schemas.connector import Redact
-from schemas.dead_letter import DeadLetter
+from schemas.dead_letter import AVRO_SCHEMA, DeadLetter
 from schemas.limits import MAX_DETAIL_CHARS
 from sinks.redaction import Redactor
 from tests.runtime.configs import hook
+from tests.security.avro import avro_file
 
 BURIED_MS = 1_700_000_000_000  # 2023-11-14T22:13:20Z
 
@@ -146,3 +147,12 @@ def test_letters_hide_what_the_partner_must_not_see_where_that_is_asked(
     assert (b"example.com" in found["crm"]) is not is_asked
     settings = Redact(**redact)
     assert Redactor(settings).redact(found["crm"]) == Redactor(settings).redact(event)
+
+
+@pytest.mark.parametrize("codec", ["bzip2", "xz", "zstandard", "lz4", "snappy"])
+def test_a_block_that_its_codec_cannot_unpack_is_damage(codec: str, tmp_path: Path) -> None:
+    content = avro_file(AVRO_SCHEMA, [(1, b"nothing that a letter is")], codec)
+    path = tmp_path / "letters.avro"
+    path.write_bytes(content[:-20] + b"?" * 4 + content[-16:])
+    with pytest.raises(DamagedLetters, match="cannot be read to its end"):
+        list(read_letters(str(path)))

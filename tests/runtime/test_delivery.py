@@ -191,6 +191,21 @@ def test_a_partner_that_finds_everything_too_large_has_nothing_buried(
     outcome = start(EVENTS[:count]).outcome
     assert fates(outcome) == (0, count, 0)
     assert {(part.reason, part.blame) for part in outcome.undelivered} == {("too_large", "events")}
+    assert outcome.tally.attempts <= 2 + 16  # of two requests at the most
+
+
+def test_a_partner_that_takes_but_a_hundredth_of_a_request_gets_all_of_it_in_parts(
+    deliverer: Deliverer,
+) -> None:
+    def take_three(connection: socket.socket, request: bytes) -> None:
+        takes = request.count(b'"event_type"') <= 3
+        connection.sendall(ok() if takes else b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(take_three) as server:
+        entry = entry_of({**HOOK, "url": server.url, "max_events": 250})
+        delivery = deliverer.start(Lane("hook", ""), entry, EVENTS[:250])
+        assert delivery.wait(20)
+    assert fates(delivery.outcome) == (250, 0, 0)
 
 
 def test_a_key_that_was_renewed_at_both_ends_is_read_again_and_nothing_is_suspended(

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from runtime.exchange import MAX_ANSWER_BYTES, HttpExchange
+from runtime.request_head import head_of
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sinks.sink import Answer, HttpRequest
 from tests.runtime.wire import DEADLINE_SECONDS, Script, echo, ok, says, serving
@@ -166,14 +167,20 @@ def test_a_handshake_that_hangs_is_left_at_the_deadline(exchange: HttpExchange) 
     assert seconds < 1.5
 
 
-def test_a_connection_that_nobody_answers_is_left_at_the_deadline(exchange: HttpExchange) -> None:
+@contextmanager
+def full_port() -> Iterator[int]:
+    """A port on which somebody listens and accepts no connection."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as fill:
         for _ in range(4):  # the kernel keeps one or two, and drops what comes after
             waiting = fill.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        answer, seconds = timed(lambda: post(exchange, url, 0.5))
+        yield listener.getsockname()[1]
+
+
+def test_a_connection_that_nobody_answers_is_left_at_the_deadline(exchange: HttpExchange) -> None:
+    with full_port() as port:
+        answer, seconds = timed(lambda: post(exchange, f"http://127.0.0.1:{port}/", 0.5))
     assert answer.error == "timeout"
     assert seconds < 1.5
 
@@ -277,6 +284,19 @@ def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     answers.set()
     for thread in lookups():
         thread.join()
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_others(
+    exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a name has an IPv6 address, and no way leads there."""
+    with serving(says(ok())) as server, full_port() as deaf:
+        ports = [deaf, deaf, server.port]
+        found = [socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [one for [one] in found])
+        answer, seconds = timed(lambda: post(exchange, "http://partner.example.com/", 3))
+    assert answer.status == 200
+    assert seconds < 3
 
 
 def lookups() -> list[threading.Thread]:
@@ -519,18 +539,30 @@ def test_a_connection_is_used_again(exchange: HttpExchange) -> None:
         assert server.connections == 1
 
 
-def test_a_connection_is_used_again_after_an_error_answer(exchange: HttpExchange) -> None:
-    with serving(says(b"HTTP/1.1 429 No\r\nContent-Length: 4\r\n\r\nbusy")) as server:
-        for _ in range(5):
-            assert post(exchange, server.url).status == 429
-        assert server.connections == 1
-
-
-def test_the_name_is_looked_up_again_after_a_server_error(exchange: HttpExchange) -> None:
-    with serving(says(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy")) as server:
+@pytest.mark.parametrize("status", [302, 400, 429, 503])
+def test_a_connection_is_made_anew_after_an_answer_that_is_no_success(
+    status: int, exchange: HttpExchange
+) -> None:
+    """The name is looked up again, and no answer too many is taken for the next request's."""
+    with serving(says(b"HTTP/1.1 %d No\r\nContent-Length: 4\r\n\r\nbusy" % status)) as server:
         for _ in range(3):
-            assert post(exchange, server.url).status == 503
+            assert post(exchange, server.url).status == status
         assert server.connections == 3
+
+
+def test_an_answer_too_many_after_an_error_is_not_the_next_requests(
+    exchange: HttpExchange,
+) -> None:
+    """It may come when the next request is on its way, so that nothing tells them apart."""
+
+    def one_too_many(connection: socket.socket, _: bytes) -> None:
+        if server.connections == len(server.requests):
+            connection.sendall(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n")
+        else:
+            connection.sendall(ok(b"too many"))
+
+    with serving(one_too_many) as server:
+        assert [post(exchange, server.url).status for _ in range(3)] == [429] * 3
 
 
 def test_the_name_is_looked_up_again_after_an_hour(
@@ -621,6 +653,43 @@ def test_many_threads_at_once_get_each_their_own_answer(exchange: HttpExchange) 
         assert server.connections <= 32 + 400 // 8
     assert len(answered) == 400
     assert all(sent.encode() == came for sent, came in answered)
+
+
+def test_no_more_connections_are_kept_than_were_asked_for() -> None:
+    exchange, both_are_there = HttpExchange(LOCAL, 1), threading.Barrier(2)
+
+    def meet(connection: socket.socket, request: bytes) -> None:
+        if b"meet" in request:
+            both_are_there.wait(DEADLINE_SECONDS)
+        connection.sendall(ok())
+
+    with serving(meet) as server, ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: post(exchange, server.url, body=b"meet"), range(2)))
+        assert server.connections == 2
+        post(exchange, server.url)
+        assert server.connections == 2
+        list(threads.map(lambda _: post(exchange, server.url, body=b"meet"), range(2)))
+        assert server.connections == 3
+    exchange.close()
+
+
+def test_of_too_many_partners_those_that_were_sent_to_last_are_kept(
+    exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.exchange._MAX_ORIGINS", 2)
+    with serving(says(ok())) as a, serving(says(ok())) as b, serving(says(ok())) as c:
+        for server in (a, b, a, c):
+            assert post(exchange, server.url).status == 200
+        assert [a.connections, b.connections, c.connections] == [1, 1, 1]
+        for server in (c, a, b):
+            assert post(exchange, server.url).status == 200
+        assert [a.connections, b.connections, c.connections] == [1, 2, 1]
+
+
+def test_a_head_that_is_kept_ready_does_not_tell_its_secrets() -> None:
+    head = head_of("POST", f"https://a.example.com/{PATH}", (("Authorization", "SECRET-KEY"),))
+    assert b"SECRET-KEY" in head.of(b"")
+    assert "SECRET-KEY" not in f"{head} {head!r} {head.origin!r}"
 
 
 def test_a_partner_that_hangs_holds_up_no_other(

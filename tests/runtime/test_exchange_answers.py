@@ -357,15 +357,43 @@ def test_whatever_comes_is_an_answer_or_none(pieces: list[bytes]) -> None:
     assert len(parser.body) <= LIMIT
 
 
-PLAIN_NAMES = st.text("AbCdefgh-1", min_size=1, max_size=8)
-PLAIN_VALUES = st.text(" abc:,;\xe9~", max_size=10)
+NAMES = st.one_of(
+    st.text("AbCdefgh-1_ :\t", min_size=1, max_size=8),
+    st.sampled_from(["Content-Length", "content-length", "Connection", "Transfer-Encoding", "X"]),
+)
+VALUES = st.one_of(
+    st.text(" abc:,;\xe9~\t\x85", max_size=10),
+    st.sampled_from(["4", "5", "04", "keep-alive", "close", "chunked", ""]),
+)
+STATUS_LINES = st.sampled_from(
+    ["HTTP/1.1 200 OK", "HTTP/1.1 204 No", "HTTP/1.0 404 No", "HTTP/1.1 500"]
+)
 
 
-@given(st.lists(st.tuples(PLAIN_NAMES, PLAIN_VALUES), max_size=8))
-def test_plain_and_careless_heads_are_read_alike(fields: list[tuple[str, str]]) -> None:
-    """LF alone takes the way of what is careless; nothing else may come of that."""
-    lines = [f"{name}:{value}\r\n".encode("latin-1") for name, value in fields]
-    plain = parse([b"HTTP/1.1 204 No\r\n%b\r\n" % b"".join(lines)])
-    careless = parse([(b"HTTP/1.1 204 No\r\n%b\r\n" % b"".join(lines)).replace(b"\r", b"")])
-    assert plain.headers == careless.headers
-    assert plain.is_last == careless.is_last
+@given(
+    STATUS_LINES, st.lists(st.tuples(NAMES, VALUES), max_size=6), st.sampled_from(["POST", "HEAD"])
+)
+@example("HTTP/1.1 200 OK", [("content-length", "5"), ("Content-Length", "4")], "POST")
+@example("HTTP/1.1 200 OK", [("Content-Length", "4"), ("Transfer-Encoding", "x")], "POST")
+@example("HTTP/1.1 200 OK", [("Content-Length", "4"), ("Connection", "close")], "POST")
+@example("HTTP/1.1 200 OK", [("Content-Length", "4"), ("X ", "y")], "POST")
+@example("HTTP/1.1 200 OK", [("Content-Length", "4"), ("", "y")], "POST")
+@example("HTTP/1.1 200 OK", [("Content-Length", "4"), ("X", "a\x7fb")], "POST")
+@example("HTTP/1.1 200 OK", [("Content-Length", "4")], "HEAD")
+@example("HTTP/1.0 200 OK", [("Content-Length", "4")], "POST")
+@example("HTTP/1.1 204 No", [("Content-Length", "4")], "POST")
+def test_an_answer_that_comes_at_once_is_read_as_one_that_comes_in_steps(
+    status_line: str, fields: list[tuple[str, str]], method: str
+) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    answer = f"{status_line}\r\n{lines}\r\nbody".encode("latin-1")
+    at_once, in_steps = attempt([answer], method), attempt([answer[:-5], answer[-5:]], method)
+    assert at_once == in_steps
+
+
+def attempt(pieces: list[bytes], method: str) -> object:
+    try:
+        parser = parse(pieces, method, ends=True)
+    except ExchangeFailed as error:
+        return str(error)
+    return parser.status, parser.headers, parser.body, parser.is_last

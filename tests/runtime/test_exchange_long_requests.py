@@ -175,3 +175,19 @@ def test_a_partner_that_reads_drop_by_drop_is_left_at_the_deadline(
         assert time.monotonic() - began < 1.5
         stopped.set()
     assert answer.error == "timeout"
+
+
+def test_waiting_costs_nothing_though_the_partner_has_said_all(exchange: HttpExchange) -> None:
+    stopped = threading.Event()
+
+    def succeed_and_hang(connection: socket.socket) -> None:
+        connection.sendall(ok())
+        connection.shutdown(socket.SHUT_WR)
+        stopped.wait(DEADLINE_SECONDS)
+
+    with taking(succeed_and_hang) as url:
+        began = time.thread_time()
+        answer = post(exchange, url, 1.0)
+        assert time.thread_time() - began < 0.1
+        stopped.set()
+    assert answer.error == "timeout"

@@ -6,6 +6,7 @@ import http.server
 import io
 import itertools
 import json
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_a_pull_holds_a_block_of_lines_with_the_time_of_reading(
     monkeypatch.setattr(files, "BLOCK_BYTES", 100)
     monkeypatch.setattr(files, "now_ms", lambda: 1_234)
     (tmp_path / "a.json").write_bytes(b"x" * 9 + b"\n" + (b"y" * 9 + b"\n") * 29)
-    pulls = list(read_range(*expand_patterns([str(tmp_path / "a.json")])))
+    pulls = list(read_range(expand_patterns([str(tmp_path / "a.json")])[0]))
     assert [len(pull.messages) for pull in pulls] == [10, 10, 10]
     assert {(pull.oldest_ms, pull.newest_ms, pull.receipt) for pull in pulls} == {(1_234, 1_234, 0)}
 
@@ -105,6 +106,29 @@ def test_a_gzipped_file_is_one_range_and_reads_the_same(
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"") * (members - 1) + packed)
     assert expand_patterns([str(tmp_path / "a.json.gz")])[0].end == -1
     assert read(tmp_path / "a.json.gz") == lines
+
+
+def test_how_far_a_range_is_read_is_told_up_to_its_whole_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RANGE_BYTES", 30_000)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 10_000)
+    content = b"".join(
+        b"%d %s\n" % (number, os.urandom(50).hex().encode()) for number in range(800)
+    )
+    (tmp_path / "a.json").write_bytes(content)
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "c.avro").write_bytes(avro_of(events_of(100), sync_interval=3_000))
+    (tmp_path / "d.json").write_bytes(b"\n" * 100)
+    ranges = expand_patterns([str(tmp_path / "*")])
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert sum(part.size for part in ranges) == sum(sizes)
+    for part in ranges:
+        told: list[int] = []
+        pulls = [pull for pull in read_range(part, told.append) if pull]
+        assert told == sorted(told)
+        assert told[-1] == part.size
+        assert len(told) == len(pulls) + 1
 
 
 def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
@@ -189,7 +213,7 @@ def test_the_events_of_an_avro_file_come_in_pulls_of_some_bytes(
     monkeypatch.setattr(files, "now_ms", lambda: 1_234)
     events = events_of(100)
     (tmp_path / "a.avro").write_bytes(avro_of(events, sync_interval=3_000))
-    pulls = list(read_range(*expand_patterns([str(tmp_path / "a.avro")])))
+    pulls = list(read_range(expand_patterns([str(tmp_path / "a.avro")])[0]))
     assert ids_of([message for pull in pulls for message in pull.messages]) == ids_of(events)
     assert len(pulls) > 5
     sizes = [sum(len(message) + 1 for message in pull.messages) for pull in pulls]
@@ -314,17 +338,19 @@ def test_a_file_behind_the_network_is_read_in_ranges(
     content = b"\n".join(lines)
     uri = remote(content, "a.json")
     cuts = [0, 700, 701, len(content) // 2, len(content)]
-    ranges = [FileRange(uri, start, end) for start, end in itertools.pairwise(cuts)]
+    ranges = [FileRange(uri, start, end, end - start) for start, end in itertools.pairwise(cuts)]
     assert messages_of(ranges) == lines
 
 
 def test_a_gzipped_file_behind_the_network_is_read(remote: Any) -> None:
     lines = [f"line {number}".encode() for number in range(2_000)]
-    uri = remote(gzip.compress(b"\n".join(lines)), "a.json.gz")
-    assert messages_of([FileRange(uri, 0, -1)]) == lines
+    packed = gzip.compress(b"\n".join(lines))
+    uri = remote(packed, "a.json.gz")
+    assert messages_of([FileRange(uri, 0, -1, len(packed))]) == lines
 
 
 def test_an_avro_file_behind_the_network_is_read(remote: Any) -> None:
     events = events_of(300)
-    uri = remote(avro_of(events, sync_interval=3_000), "a.avro")
-    assert ids_of(messages_of([FileRange(uri, 0, -1)])) == ids_of(events)
+    packed = avro_of(events, sync_interval=3_000)
+    uri = remote(packed, "a.avro")
+    assert ids_of(messages_of([FileRange(uri, 0, -1, len(packed))])) == ids_of(events)

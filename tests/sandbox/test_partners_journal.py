@@ -12,3 +12,31 @@ def test_only_the_last_requests_are_remembered_but_all_are_counted() -> None:
     journal.settle(numbers[0], Judgement(Reply(200), ["0"]), None)
     assert journal.accepted_ids(None) == ["0"]
     assert len(journal.requests()) == KEEP_REQUESTS
+
+
+def test_bodies_and_answers_are_kept_of_the_last_requests_alone() -> None:
+    journal = Journal(keep_bodies=2, keep_ids=False)
+    numbers = [
+        journal.open(Arrival("POST", "", {}, {}, body), [], None) for body in (b"a", b"b", b"c")
+    ]
+    for number in numbers:
+        journal.settle(number, Judgement(Reply(200 + number)), None)
+        journal.end(number)
+    newest, *_, oldest = journal.latest(9)
+    assert (newest.number, newest.body, newest.answer) == (2, b"c", Reply(202))
+    assert (oldest.number, oldest.body, oldest.answer) == (0, None, None)
+    assert oldest.received.status == 200  # the line of it is
+    assert [exchange.number for exchange in journal.latest(2)] == [2, 1]
+    assert journal.exchange(1) == journal.latest(2)[1]
+    assert journal.exchange(3) is None
+
+
+def test_what_is_under_way_and_what_was_broken_off_have_no_answer() -> None:
+    journal = Journal(keep_bodies=2, keep_ids=False)
+    number = journal.open(Arrival("POST", "", {}, {}, b""), ["1"], None)
+    [under_way] = journal.latest(1)
+    assert (under_way.answer, under_way.received.ended_at) == (None, None)
+    journal.end(number)
+    [broken_off] = journal.latest(1)
+    assert (broken_off.answer, broken_off.received.status) == (None, None)
+    assert broken_off.received.ended_at is not None

@@ -1,17 +1,21 @@
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+import trustme
 
 from sandbox.partners import Counts, Fault, PartnerSandbox, PostbackSite, TreasureDataSite
+from sandbox.partners.wire import Wire
 
 HEADERS = {"Braze-Currents-Version": "1", "Content-Type": "application/json"}
 SITES = {"hook": PostbackSite(), "other": PostbackSite(), "cdp": TreasureDataSite("1/abc")}
@@ -80,7 +84,9 @@ def test_a_request_is_remembered_whole(sandbox: PartnerSandbox) -> None:
     assert received.headers["braze-currents-version"] == "1"
     assert received.body_bytes == len(body_of("1", "2"))
     assert (received.status, received.event_ids, received.feed) == (200, ["1", "2"], None)
-    assert before <= received.at <= time.monotonic()
+    assert received.events == 2
+    assert received.ended_at is not None
+    assert before <= received.at <= received.ended_at <= time.monotonic()
 
 
 def test_counts_are_of_requests_events_refusals_and_bytes(sandbox: PartnerSandbox) -> None:
@@ -114,7 +120,8 @@ def test_ids_are_not_kept_where_that_is_turned_off() -> None:
     with PartnerSandbox(SITES, keep_ids=False) as sandbox:
         post(sandbox, "1")
         assert sandbox.counts("hook").accepted == 1
-        assert sandbox.requests("hook")[0].event_ids == []
+        [received] = sandbox.requests("hook")
+        assert (received.events, received.event_ids) == (1, [])
         with pytest.raises(ValueError, match="does not keep ids"):
             sandbox.accepted_ids("hook")
 
@@ -191,6 +198,13 @@ def test_only_requests_that_hold_a_poisoned_event_are_rejected(sandbox: PartnerS
     assert post(sandbox, "1", "bad", "2").status_code == 400
     assert post(sandbox, "1", "2").status_code == 200
     assert sandbox.accepted_ids("hook") == ["1", "2"]
+
+
+def test_the_next_event_is_the_one_that_is_rejected_from_then_on(sandbox: PartnerSandbox) -> None:
+    sandbox.set_fault("hook", Fault(reject_next=True))
+    answers = [post(sandbox, *ids).status_code for ids in ([], ["1", "2"], ["2"], ["3", "1"])]
+    assert answers == [200, 400, 200, 400]
+    assert sandbox.fault("hook") == Fault(reject_ids=frozenset({"1"}))
 
 
 def test_a_poisoned_event_may_be_answered_with_another_status(sandbox: PartnerSandbox) -> None:
@@ -312,12 +326,146 @@ def test_a_stop_ends_a_drip_and_a_delay(pool: ThreadPoolExecutor) -> None:
             answer.result(DEADLINE_SECONDS)
 
 
+# Faults of the connection itself.
+
+
+def answer_of(sandbox: PartnerSandbox, fault: Fault, end: bytes) -> bytes:
+    """What comes, to its end."""
+    sandbox.set_fault("hook", fault)
+    came = b""
+    with raw_request(sandbox, "1") as connection:
+        while not came.endswith(end) and (more := connection.recv(65_536)):
+            came += more
+    return came
+
+
+def test_every_second_request_can_meet_a_fault(sandbox: PartnerSandbox) -> None:
+    sandbox.set_fault("hook", Fault(status=503, every=2))
+    assert [post(sandbox, "1").status_code for _ in range(4)] == [503, 200, 503, 200]
+
+
+def test_events_can_be_kept_though_the_answer_does_not_say_so(sandbox: PartnerSandbox) -> None:
+    sandbox.set_fault("hook", Fault(status=504, keeps=True, headers={"X-Of": "a proxy"}))
+    answer = post(sandbox, "1")
+    assert (answer.status_code, answer.headers["X-Of"]) == (504, "a proxy")
+    assert sandbox.accepted_ids("hook") == ["1"]
+
+
+def test_events_can_be_kept_though_no_answer_comes(
+    sandbox: PartnerSandbox, pool: ThreadPoolExecutor
+) -> None:
+    sandbox.set_fault("hook", Fault(hang=True, keeps=True))
+    hanging = pool.submit(post, sandbox, "1")
+    assert sandbox.wait_for("hook", lambda counts: counts.accepted == 1)
+    assert not hanging.done()
+    sandbox.set_fault("hook", None)
+    assert hanging.result(DEADLINE_SECONDS).status_code == 200
+    assert sandbox.accepted_ids("hook") == ["1"]
+
+
+@pytest.mark.parametrize("how", ["reset_at_head", "reset_in_body"])
+def test_a_connection_can_be_reset_before_the_request_is_whole(
+    how: Wire, sandbox: PartnerSandbox
+) -> None:
+    sandbox.set_fault("hook", Fault(wire=how, times=1))
+    with raw_request(sandbox, "1") as connection, pytest.raises(ConnectionResetError):
+        connection.recv(1)
+    [received] = sandbox.requests("hook")
+    assert (received.event_ids, received.status) == ([], None)
+    assert post(sandbox, "1").status_code == 200
+
+
+def test_a_request_can_be_answered_before_its_body_is_read(sandbox: PartnerSandbox) -> None:
+    came = answer_of(sandbox, Fault(wire="early_answer", status=413, body=b"no"), b"no")
+    assert came.startswith(b"HTTP/1.1 413 ")
+    [received] = sandbox.requests("hook")
+    assert (received.event_ids, received.status) == ([], 413)
+
+
+def test_of_a_body_that_is_read_slowly_nothing_is_kept(sandbox: PartnerSandbox) -> None:
+    sandbox.set_fault("hook", Fault(wire="slow_body"))
+    with raw_request(sandbox, "1") as connection:
+        assert sandbox.wait_for("hook", arrived(1))
+        connection.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+    sandbox.set_fault("hook", None)
+    assert post(sandbox, "2").status_code == 200
+    assert sandbox.accepted_ids("hook") == ["2"]
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def test_interim_answers_can_come_first(sandbox: PartnerSandbox) -> None:
+    came = answer_of(sandbox, Fault(status=200, keeps=True, body=b"yes", wire="interim"), b"yes")
+    assert OK in came
+    assert came.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n")
+    assert sandbox.accepted_ids("hook") == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("how", "begin", "end"),
+    [
+        ("cut_short", OK + b"Content-Length: 105\r\n", b"hello"),
+        ("no_length", b"HTTP/1.0 200 OK\r\n\r\n", b"hello"),
+        ("bad_chunks", OK + b"Transfer-Encoding: chunked\r\n", b"\r\n\r\nzz\r\nhello\r\n0\r\n\r\n"),
+        ("no_http", b"220 mail.example.com", b"ESMTP\r\n"),
+        ("surplus", OK, b"helloHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        ("close", OK, b"hello"),
+    ],
+)
+def test_an_answer_can_go_wrong_on_the_wire(
+    how: Wire, begin: bytes, end: bytes, sandbox: PartnerSandbox
+) -> None:
+    came = answer_of(sandbox, Fault(wire=how, status=200, keeps=True, body=b"hello"), end)
+    assert came.startswith(begin)
+    assert came.endswith(end)
+    assert sandbox.accepted_ids("hook") == ["1"]
+
+
+def test_an_answer_can_be_reset_in_its_middle(sandbox: PartnerSandbox) -> None:
+    with pytest.raises(ConnectionResetError):
+        answer_of(sandbox, Fault(wire="reset_in_answer"), b"never")
+    assert sandbox.accepted_ids("hook") == ["1"]
+
+
+def test_a_long_answer_comes_whole_and_ends_when_the_client_leaves(
+    sandbox: PartnerSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.set_fault("hook", Fault(wire="long_answer"))
+    with raw_request(sandbox, "1") as connection:
+        assert connection.recv(1) == b"H"
+    monkeypatch.setattr("sandbox.partners.wire.LONG_ANSWER_BYTES", 1 << 20)
+    assert len(post(sandbox, "2").content) == 1 << 20
+
+
+def test_https_is_spoken_with_a_certificate() -> None:
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    with PartnerSandbox(SITES, tls=server) as sandbox:
+        url = urlsplit(sandbox.url("hook"))
+        assert url.scheme == "https"
+        connection = HTTPSConnection(str(url.hostname), url.port, context=client)
+        connection.request("POST", url.path, body_of("1"), HEADERS)
+        assert connection.getresponse().status == 200
+    connection.close()
+    assert sandbox.accepted_ids("hook") == ["1"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"status": 99},
-        {"status": 600},
+        {"status": 1_000},
         {"times": 0},
+        {"every": 0},
+        {"keeps": True},
+        {"headers": {"Location": "/"}},
+        {"wire": "cut"},
+        {"wire": "early_answer"},
         {"delay_seconds": -1},
         {"retry_after": "2"},
         {"body": "x"},
@@ -355,19 +503,32 @@ def test_the_fault_of_an_unknown_site_cannot_be_set(sandbox: PartnerSandbox) -> 
     assert put_fault(sandbox, {"status": 503}, site="hok").status_code == 404
 
 
-def test_the_state_shows_counts_and_faults_and_no_credentials(sandbox: PartnerSandbox) -> None:
-    sandbox.set_fault("other", Fault(hang=True))
+def test_the_state_shows_counts_faults_requests_and_no_credentials(
+    sandbox: PartnerSandbox,
+) -> None:
+    sandbox.set_fault("other", Fault(status=500, body=b"no, 1/abc"))
     post(sandbox, "1")
     answer = requests.get(control_url(sandbox, "/state"), timeout=DEADLINE_SECONDS)
-    state = answer.json()
+    sites = answer.json()["sites"]
     size = len(body_of("1"))
-    assert state["hook"] == {
+    hook, [request] = sites["hook"], sites["hook"].pop("requests")
+    assert hook == {
         "kind": "postback",
         "counts": {"requests": 1, "accepted": 1, "refused": 0, "bytes": size},
         "fault": {},
     }
-    assert state["other"]["fault"] == {"hang": True}
+    assert (request["number"], request["events"], request["status"]) == (0, 1, 200)
+    assert (request["body_bytes"], request["feed"]) == (size, None)
+    assert sites["other"]["fault"] == {"status": 500, "body": "no, •••"}
     assert "1/abc" not in answer.text
+
+
+def test_the_state_tells_of_the_last_dozen_requests_newest_first(sandbox: PartnerSandbox) -> None:
+    for number in range(14):
+        post(sandbox, str(number))
+    answer = requests.get(control_url(sandbox, "/state"), timeout=DEADLINE_SECONDS)
+    told = [request["number"] for request in answer.json()["sites"]["hook"]["requests"]]
+    assert told == [*range(13, 1, -1)]
 
 
 # The server.

@@ -10,20 +10,25 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.running import eventually, letters_in
+from tests.sandbox.local_run import LocalRun
 
 COMMAND = [sys.executable, "-m", "sandbox.run_local"]
 
 
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of running processes that were given the folder."""
-    found = []
+pytestmark = pytest.mark.slow
+needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Command lines of running processes that were given the folder, by process id."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it has ended meanwhile
             continue
         if str(folder) in line:
-            found.append(line)
+            found[int(path.parent.name)] = line
     return found
 
 
@@ -53,21 +58,27 @@ def test_it_ends_by_itself_with_balanced_books_of_every_kind(tmp_path: Path) -> 
     assert {"invalid_json", "rejected", "too_large"} <= reasons
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_keep_stays_up_until_it_is_told_and_leaves_no_process(
-    number: signal.Signals, tmp_path: Path
-) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "--keep", "--events", "100", "--folder", str(tmp_path)],
-        env={**os.environ, "COLUMNS": "120"},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
+@needs_proc
+def test_keep_stays_up_until_it_is_told_and_leaves_no_process(tmp_path: Path) -> None:
+    with LocalRun(tmp_path) as run:
         assert eventually((tmp_path / "report.json").exists, 60)
-        process.send_signal(number)
-        assert process.wait(timeout=60) == 0
-    finally:
-        process.kill()
-        process.wait()
-    assert processes_of(tmp_path) == []
+        assert run.process.poll() is None
+        run.process.terminate()
+        assert run.process.wait(timeout=90) == 0
+        assert "the books balance" in run.output
+    assert processes_of(tmp_path) == {}
+
+
+@needs_proc
+def test_a_pipeline_that_ends_by_itself_is_told_of_and_the_rest_stays(tmp_path: Path) -> None:
+    with LocalRun(tmp_path) as run:
+        assert eventually(lambda: run.state["run"]["phase"] == "running", 90)
+        [pipeline] = [pid for pid, line in processes_of(tmp_path).items() if "pipeline run" in line]
+        os.kill(pipeline, signal.SIGKILL)
+        assert eventually(lambda: run.state["run"]["phase"] == "ended", 30)
+        assert run.state["run"]["exit_code"] == -signal.SIGKILL
+        assert run.process.poll() is None
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(timeout=90) == 1
+        assert "the books do not balance" in run.output
+    assert processes_of(tmp_path) == {}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.connector import Redact
 from sinks.fields import Unencodable
-from sinks.redaction import Redactor
+from sinks.redaction import MAX_DEPTH, Redactor
 
 
 def redact(event: Any, *, remove: list[str] | None = None, hash: list[str] | None = None) -> Any:  # noqa: A002
@@ -124,6 +124,33 @@ def test_what_cannot_be_looked_through_is_unencodable() -> None:
     with pytest.raises(Unencodable):
         redactor.redact(event)
     assert redactor.redact_for_replay(event) == b'"[REDACTED]"'
+
+
+def nested(levels: int, inside: bytes) -> bytes:
+    return b'{"a":' * levels + inside + b"}" * levels
+
+
+def test_a_field_is_looked_for_to_a_depth_that_no_event_has() -> None:
+    """Each level costs the time and the memory of all in it, so the depth is not the event's to choose."""
+    redactor = Redactor(Redact(remove=["email"]))
+    found = redactor.redact(nested(MAX_DEPTH - 1, b'{"email":"secret"}'))
+    assert found == nested(MAX_DEPTH - 1, b'{"email":"[REDACTED]"}')
+    with pytest.raises(Unencodable, match="over 16 levels deep"):
+        redactor.redact(nested(MAX_DEPTH, b'{"email":"secret"}'))
+    assert redactor.redact_for_replay(nested(MAX_DEPTH, b'{"email":1}')) == b'"[REDACTED]"'
+
+
+def test_what_names_no_field_may_be_nested_as_it_likes() -> None:
+    event = b'{"email":"secret","x":' + nested(300, rb'"\n\""') + b"}"
+    found = Redactor(Redact(remove=["email"])).redact(event)
+    assert found == event.replace(b"secret", b"[REDACTED]")
+
+
+@pytest.mark.parametrize("name", ["a/b", 'a"b', "a\\b", "\u00e9", "a\tb"])
+def test_a_name_with_odd_characters_is_found_in_any_spelling(name: str) -> None:
+    for spelled in (json.dumps(name), json.dumps(name, ensure_ascii=False).replace("/", r"\/")):
+        event = f'{{"x":{{{spelled}:"secret"}}}}'.encode()
+        assert b"secret" not in Redactor(Redact(remove=[name])).redact(event)
 
 
 def test_a_redacted_letter_is_redacted_to_what_its_original_would_be() -> None:

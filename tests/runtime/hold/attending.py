@@ -72,18 +72,23 @@ class Held:
         text = json.dumps({"connectors": connectors})
         (self.folder / "connectors.json").write_text(text)
 
-    def hold(self, first: int, last: int, failure: Failure = BUSY) -> str:
+    def hold(
+        self, first: int, last: int, failure: Failure = BUSY, in_batches_of: int = len(EVENTS)
+    ) -> str:
         """Hold the sample events [first, last), published now, as the pipeline does."""
-        batch = HeldBatch(
-            part="",
-            oldest_ms=self.now,
-            newest_ms=self.now,
-            first_failed_ms=self.now,
-            reason=failure.reason,
-            blame=failure.blame,
-            events=EVENTS[first:last],
-        )
-        name = self.worker.hold.put("hook", [batch])
+        batches = [
+            HeldBatch(
+                part="",
+                oldest_ms=self.now,
+                newest_ms=self.now,
+                first_failed_ms=self.now,
+                reason=failure.reason,
+                blame=failure.blame,
+                events=EVENTS[begin : min(begin + in_batches_of, last)],
+            )
+            for begin in range(first, last, in_batches_of)
+        ]
+        name = self.worker.hold.put("hook", batches)
         self.tally.of("hook").held += last - first
         self.watch = noted(self.watch, failure, self.now, self.worker.probe_pace)
         self.attendants.wrote("hook")

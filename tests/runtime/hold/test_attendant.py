@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from runtime.clock import rfc3339
 from runtime.hold.lane_statuses import read_status, write_status
 from runtime.hold.watch import Failure
 from sandbox.partners import Fault, PartnerSandbox
@@ -46,6 +47,23 @@ def test_a_partner_that_is_back_at_hour_47_loses_nothing(
     assert held.now > START + 48 * HOUR
     assert sorted(sandbox.accepted_ids("hook")) == sorted(IDS[:2_000])
     assert held.letters() == []
+
+
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(hang=True)])
+def test_a_probe_is_one_request_though_little_was_held_at_a_time(
+    fault: Fault, start: Start, sandbox: PartnerSandbox
+) -> None:
+    """A partner that hangs would keep its attendant busy for the deadlines of all of them."""
+    held = start()
+    sandbox.set_fault("hook", fault)
+    held.hold(0, 40, in_batches_of=1)
+    for number in range(1, 4):
+        held.now += HOUR
+        held.turn()
+        assert held.requests == number
+    sandbox.set_fault("hook", None)
+    held.live(HOUR, MINUTE)
+    assert held.counts == (40, 0, {})
 
 
 def test_what_is_released_goes_oldest_first_and_in_growing_portions(
@@ -197,6 +215,26 @@ def test_a_status_says_all_that_is_known(start: Start, sandbox: PartnerSandbox) 
     )
     assert status.next_probe is not None
     assert status.next_probe > "2027-01-15T08:00:10Z"
+
+
+def test_the_next_probe_is_told_as_soon_as_it_is_known(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    held.hold(0, 50)
+    held.now += 10_000
+    held.turn()
+    before = read_status(held.worker.settings.hold, "hook")
+    held.now += 1_000
+    assert held.watch is not None
+    held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now)
+    held.turn()
+    after = read_status(held.worker.settings.hold, "hook")
+    assert before is not None
+    assert after is not None
+    assert after.probes_failed == before.probes_failed + 1
+    assert after.next_probe == rfc3339(held.watch.next_try_ms)
 
 
 def test_a_damaged_object_is_set_aside_and_does_not_stop_the_lane(start: Start) -> None:

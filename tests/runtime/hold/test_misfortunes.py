@@ -146,17 +146,18 @@ def test_a_poison_at_the_head_does_not_keep_a_lane_shut(
 
 
 @pytest.mark.parametrize("size", [500, 7])
+@pytest.mark.parametrize(("status", "reason"), [(422, "rejected"), (413, "too_large")])
 def test_a_partner_that_rejects_everything_is_asked_some_hundreds_of_times_and_then_probed(
-    size: int, start: Start, sandbox: PartnerSandbox
+    status: int, reason: str, size: int, start: Start, sandbox: PartnerSandbox
 ) -> None:
     held = start()
-    sandbox.set_fault("hook", Fault(status=422))
+    sandbox.set_fault("hook", Fault(status=status))
     for first in range(0, 3_000, size):
-        held.hold(first, min(first + size, 3_000), REJECTED)
+        held.hold(first, min(first + size, 3_000), Failure(reason, "events", status))
     held.live(MINUTE)
     assert held.watch is not None
     assert (held.watch.state, held.watch.reason) == ("suspended", "rejects_everything")
-    assert held.counts == (0, 2_900, {"rejected": 100})
+    assert held.counts == (0, 2_900, {reason: 100})
     assert held.requests < 300
     before = held.requests
     held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now)
@@ -164,7 +165,7 @@ def test_a_partner_that_rejects_everything_is_asked_some_hundreds_of_times_and_t
     assert held.requests - before <= 17
     sandbox.set_fault("hook", None)
     held.live(HOUR, MINUTE)
-    assert held.counts == (2_900, 0, {"rejected": 100})
+    assert held.counts == (2_900, 0, {reason: 100})
 
 
 @pytest.mark.parametrize("state", ["holding", "suspended"])
@@ -332,6 +333,7 @@ def test_what_is_there_though_writing_it_failed_is_adopted(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = start()
+    (held.folder / "held" / "queue" / "hook").mkdir(parents=True)
     fsync = os.fsync
 
     def refuse_folders(handle: int) -> None:
@@ -360,12 +362,29 @@ def test_a_lane_that_cannot_be_listed_fails_a_bounded_run(start: Start) -> None:
     assert said.startswith("lane hook: ")
 
 
+def _header(**changes: int) -> bytes:
+    """The line before the one event of an object."""
+    about = {"part": "", "oldest_ms": 1, "newest_ms": 1, "first_failed_ms": 1, "reason": "x"}
+    return msgspec.json.encode(about | {"count": 1, "format": 1} | changes) + b"\n"
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b'{"part":"","oldest_ms":1,"newest_ms":1,"first_failed_ms":1,"reason":"x","count":-1}\n',
         b'{"part":"\xff"}\n',
         b"[" * 100_000 + b"\n",
+        _header() + b"no event\n",
+        _header() + b'{"event_type":"a","id":"b","time":1,"user":"c"}\n',
+        _header() + EVENTS[0].replace(b":", b": \xff", 1) + b"\n",
+        _header() + b" " + EVENTS[0] + b"\n",
+        _header(count=2) + EVENTS[0] + b"\n",
+        _header(count=2**30) + EVENTS[0] + b"\n",
+        _header(newest_ms=10**30) + EVENTS[0] + b"\n",
+        _header(oldest_ms=-1) + EVENTS[0] + b"\n",
+        _header(attempts=2**31) + EVENTS[0] + b"\n",
+        _header(retry_at_ms=10**18) + EVENTS[0] + b"\n",
+        _header() + EVENTS[0] + b"\n" + _header() + EVENTS[1] + b"\n",
     ],
 )
 def test_an_object_of_no_known_form_is_set_aside(content: bytes, start: Start) -> None:
