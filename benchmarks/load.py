@@ -181,8 +181,10 @@ def _measure(arguments: argparse.Namespace) -> LoadRun:
             raise SystemExit(f"the pipeline ended with {program.code}:\n{program.said()}")
         by_partner = receiver.arrivals()
         repeated = traffic.repeated(by_partner)
-        arrivals = [one for each in by_partner.values() for one in each]
-    latencies = _latencies(arrivals, traffic.bursts, begun, arguments.after)
+        arrivals = [
+            one for each in by_partner.values() for one in each if one.published_at >= begun
+        ]
+    latencies = _latencies(arrivals, traffic.bursts, arguments.after)
     quarter = len(memory.seen) // 4
     return LoadRun(
         events=arguments.events,
@@ -350,15 +352,12 @@ def _slope(seen: Sequence[float]) -> float:
 def _latencies(
     arrivals: Sequence[Arrival],
     bursts: Sequence[tuple[float, float]],
-    begun: float,
     after_seconds: float,
 ) -> Mapping[str, float]:
     """The percentiles of what was published in quiet, in a burst, and soon after one."""
     found: dict[str, list[float]] = {"quiet": [], "burst": [], "after": []}
     begins = [begin for begin, _ in bursts]
     for published_at, latency in arrivals:
-        if published_at < begun:
-            continue
         place = bisect(begins, published_at) - 1
         end = bursts[place][1] if place >= 0 else -after_seconds
         when = "burst" if published_at <= end else "after"

@@ -72,6 +72,7 @@ class Subscriber:
                 max_messages=MAX_OUTSTANDING_MESSAGES,
                 max_bytes=MAX_OUTSTANDING_BYTES,
                 max_lease_duration=MAX_LEASE_SECONDS,
+                min_duration_per_lease_extension=LEASE_SECONDS,
                 max_duration_per_lease_extension=LEASE_SECONDS,
             ),
             scheduler=_AtOnce(),

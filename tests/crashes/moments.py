@@ -62,12 +62,12 @@ def _nothing(_: World) -> None:
     """All partners work."""
 
 
-def _writing(chance: Lot, folder: str, most: int = 2) -> Ambush:
+def _writing(chance: Lot, folder: str, most: int = 1) -> Ambush:
     """A step of writing a file whole: begun, made visible, or made to last."""
     return chance.take_turns(_writings(chance, folder, most))
 
 
-def _writings(chance: Lot, folder: str, most: int = 2) -> Sequence[Ambush]:
+def _writings(chance: Lot, folder: str, most: int = 1) -> Sequence[Ambush]:
     steps = (
         ("tempfile.mkstemp", f"{folder}/"),
         ("os.rename", f"{folder}/"),
@@ -93,7 +93,7 @@ def _adopting(chance: Lot) -> _Made:
         world.hold("alpha", objects=12, size=300)
         world.fail(Fault(delay_seconds=0.3))
 
-    return arrange, _writing(chance, chance.choice(["/held/status", "/held/resuming"]), most=1)
+    return arrange, _writing(chance, chance.choice(["/held/status", "/held/resuming"]))
 
 
 def _batching(chance: Lot) -> _Made:
@@ -136,7 +136,7 @@ def _holding(chance: Lot) -> _Made:
 
 def _suspending(chance: Lot) -> _Made:
     folder = chance.choice(["/held/suspended", "/held/status"])
-    return lambda world: world.fail(Fault(status=401), "alpha"), _writing(chance, folder, most=1)
+    return lambda world: world.fail(Fault(status=401), "alpha"), _writing(chance, folder)
 
 
 def _releasing(chance: Lot) -> _Made:
@@ -161,7 +161,7 @@ def _releasing_slowly(chance: Lot) -> _Made:
 def _putting_back(chance: Lot) -> _Made:
     """Of an object that is released a request fails: what is left of it is written anew."""
     removing = Ambush("os.remove", QUEUE, 1, _a_little(chance))
-    trap = chance.take_turns([*_writings(chance, QUEUE, most=1), removing])
+    trap = chance.take_turns([*_writings(chance, QUEUE), removing])
 
     def arrange(world: World) -> None:
         last = frozenset(map(id_of, world.hold("alpha", objects=6)))
@@ -182,13 +182,13 @@ def _publish_poison(world: World, count: int) -> None:
 
 
 def _burying_invalid(chance: Lot) -> _Made:
-    return lambda world: world.publish_invalid(50), _writing(chance, DAY, most=1)
+    return lambda world: world.publish_invalid(50), _writing(chance, DAY)
 
 
 def _burying_expired(chance: Lot) -> _Made:
     """Letters are written before the objects of the hold that they are of are removed."""
     removing = Ambush("os.remove", QUEUE, chance.randint(1, 5), _a_little(chance))
-    trap = chance.take_turns([*_writings(chance, DAY, most=1), removing])
+    trap = chance.take_turns([*_writings(chance, DAY), removing])
 
     def arrange(world: World) -> None:
         world.hold("alpha", objects=6, age_seconds=49 * 3_600)
@@ -208,18 +208,10 @@ def _reporting(chance: Lot) -> _Made:
 def _draining(chance: Lot) -> _Made:
     """It was asked to end, and delivers what it has read."""
     count = chance.randint(1, 100)
-
-    def arrange(world: World) -> None:
-        world.connect(batch_window="1 h", max_events=100)
-        world.fail(Fault(delay_seconds=0.1))
-
     seen = Sight(
-        f"{count} messages are leased",
-        lambda world: world.pubsub.leased(SUBSCRIPTION) >= count,
-        chance.uniform(0, 0.5),
-        asked_to_end=True,
+        f"{count} have arrived", accepted(count), chance.uniform(0, 0.6), asked_to_end=True
     )
-    return arrange, seen
+    return lambda world: world.fail(Fault(delay_seconds=0.2)), seen
 
 
 _PHASES: Sequence[Callable[[Lot], _Made]] = (

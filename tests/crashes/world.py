@@ -245,7 +245,7 @@ class World:
         self.clock.skip(LEASE_SECONDS)
         self.publish_events(5)  # so that there is something to do
         with self.running(*arguments) as process:
-            assert eventually(lambda: self.settled or process.poll() is not None, 90), self.log()
+            assert eventually(lambda: self.settled or process.poll() is not None, 150), self.log()
             assert interrupt(process) == 0, self.log()
         assert report_of(self.folder)["balanced"]
 
@@ -332,4 +332,4 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> bool:
     """Whether the condition came true before the program ended by itself."""
-    return eventually(lambda: condition() or process.poll() is not None, 60) and condition()
+    return eventually(lambda: condition() or process.poll() is not None, 90) and condition()

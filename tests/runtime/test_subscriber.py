@@ -232,6 +232,18 @@ def test_a_subscription_that_is_not_there_is_an_error(receipts: Receipts) -> Non
     running.close()
 
 
+def test_a_lease_lasts_as_long_as_we_say_though_acknowledgements_are_quick(
+    subscriber: Subscriber, pubsub: EmbeddedPubSub
+) -> None:
+    """The library would make it 10 s, and extend it up to 9 s later: one second late is too late."""
+    publish(b"a")
+    assert messages_of(pull_all(subscriber, 1)) == [b"a"]
+    leases = pubsub._broker.subscription(SUBSCRIPTION)._leases
+    (lease,) = leases._by_id.values()
+    left = lease.expires - time.monotonic()
+    assert module.LEASE_SECONDS - 5 < left <= module.LEASE_SECONDS
+
+
 def test_an_outage_is_outlived(subscriber: Subscriber, pubsub: EmbeddedPubSub) -> None:
     publish(b"before")
     assert messages_of(pull_all(subscriber, 1)) == [b"before"]
