@@ -33,6 +33,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._trips: dict[str, _Trip] = {}
         self._accepted: set[str] = set()
+        self._rejected: dict[str, int] = {}
 
     def is_open(self, lane: str) -> bool:
         """Whether the lane is to be left alone now."""
@@ -66,6 +67,7 @@ class Breaker:
         What was on its way already when the partner asked to be left alone does not end that.
         """
         self._accepted.add(lane)
+        self._rejected.pop(lane, None)
         if lane in self._trips:
             with self._lock:
                 trip = self._trips.get(lane)
@@ -77,3 +79,15 @@ class Breaker:
         accepted = lane in self._accepted
         self._accepted.discard(lane)
         return accepted
+
+    def remember_rejected(self, lane: str, count: int) -> None:
+        """Keep how many events were buried as rejected, for when nothing is held any more.
+
+        Else a partner that rejects everything would have a slow lane buried bit by bit.
+        """
+        if count:
+            self._rejected[lane] = count
+
+    def rejected(self, lane: str) -> int:
+        """How many events were buried as rejected since the partner has taken one."""
+        return self._rejected.get(lane, 0)

@@ -106,12 +106,12 @@ class Eraser:
                 if not leave:
                     with_them.say()
                 self._erase_object(queue, erased, file.name, names, leave)
-        finally:
+        finally:  # what was done is told, also where the rest could not be
+            if erased.erased:
+                self.found.lanes.append(erased)
             with_them.end(is_empty=not leave and not queue.objects(lane))
         if not leave:
             self._check(erased, Depth.of(queue.files(lane)).events)
-        if erased.erased:
-            self.found.lanes.append(erased)
 
     def _erase_object(
         self, queue: HoldQueue, erased: Erased, name: str, names: Set[str], leave: bool
@@ -128,12 +128,11 @@ class Eraser:
             raise
         left = [batch for batch in map(self._without_them, batches) if batch.events]
         count = _count(batches) - _count(left)
+        if count and not leave:
+            if left and queue.put(lane, left) in names:
+                erased.doubled += _count(left)
+            queue.remove(lane, name)
         erased.erased += count
-        if not count or leave:
-            return
-        if left and queue.put(lane, left) in names:
-            erased.doubled += _count(left)
-        queue.remove(lane, name)
 
     def _without_them(self, batch: HeldBatch) -> HeldBatch:
         events = [event for event in batch.events if not self._persons.concern(event)]

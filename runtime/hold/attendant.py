@@ -87,13 +87,14 @@ class Attendant:
         is_try = self._has_changed(entry) or watch.state == "resuming" or is_due(watch, now)
         self._queue.look(anew=written or is_try)
         turn = Turn()
+        known = self._with_rejected(watch)
         try:
-            after = self._act(entry, watch, turn, is_try)
+            after = self._act(entry, known, turn, is_try)
             next_ms = self._next_ms(after, turn)
         except StorageError as error:  # what the turn did before must not be forgotten
             _logger.error("lane %s cannot be attended: %s", self._lane, error)
             self._queue.mistrust()
-            after = self._after(watch, turn)
+            after = self._after(known, turn)
             next_ms = self._worker.now_ms() + LOOK_MS
         return Outcome(watch, after, self._queue.take_tally(), next_ms)
 
@@ -140,7 +141,14 @@ class Attendant:
         return left
 
     def _after(self, watch: Watch, turn: Turn) -> Watch:
-        return turn.after(watch, self._worker.now_ms(), self._worker.probe_pace)
+        after = turn.after(watch, self._worker.now_ms(), self._worker.probe_pace)
+        self._worker.deliverer.breaker.remember_rejected(self._lane, after.rejected)
+        return after
+
+    def _with_rejected(self, watch: Watch) -> Watch:
+        """The watch with what was buried before the lane last had nothing held."""
+        before = self._worker.deliverer.breaker.rejected(self._lane)
+        return msgspec.structs.replace(watch, rejected=max(watch.rejected, before))
 
     def _try(self, entry: ConnectorEntry | None, watch: Watch, turn: Turn, is_try: bool) -> None:
         obstacle = obstacle_of(entry)

@@ -129,6 +129,7 @@ def operator(tmp_path: Path, pubsub: EmbeddedPubSub) -> Iterator[Operator]:
     publisher.transport.close()
 
 
+@pytest.mark.slow
 def test_a_partner_fails_in_every_way_and_nothing_is_lost_without_a_restart(
     operator: Operator,
 ) -> None:
@@ -220,6 +221,7 @@ def add_a_connector(operator: Operator) -> None:
     assert operator.arrived("new-hook", operator.publish(5))
 
 
+@pytest.mark.slow
 def test_a_job_is_upgraded_lost_and_made_to_forget_a_person(operator: Operator) -> None:
     operator.sandbox.set_fault("crm-hook", Fault(status=503))
     operator.follow("Start")

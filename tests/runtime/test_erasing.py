@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -215,6 +216,25 @@ def held_lines(root: str, lane: str, except_for: str) -> list[bytes]:
     queue = HoldQueue(root)
     names = [name for name in queue.objects(lane) if name != except_for]
     return [one for name in names for b in queue.read(lane, name) for one in b.events]
+
+
+def test_what_was_done_is_told_where_the_rest_cannot_be(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    queue = HoldQueue(root)
+    queue.put("crm", [batch(event(1, THEM))])
+    large = event(2, "a" * 9_000)
+    queue.put("crm", [batch(large, event(3, THEM), at_ms=MOMENT + 1)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, hard))  # what is left is a larger file
+    try:
+        found = erase(root).found
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [lane.erased for lane in found.lanes] == [1]
+    assert [one.partition(": ")[0] for one in found.unread] == ["lane crm"]
+    assert held(root, "crm") == [large, event(3, THEM)]
+    assert [lane.erased for lane in erase(root).found.lanes] == [1]
+    assert held(root, "crm") == [large]
 
 
 # Dead letters

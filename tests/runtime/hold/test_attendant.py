@@ -310,3 +310,24 @@ def test_a_foreign_name_that_is_no_time_does_not_stop_the_lane(
     held.live(HOUR, MINUTE)
     assert held.counts == (50, 0, {})
     assert not foreign.exists()
+
+
+def test_a_slow_lane_that_rejects_everything_is_not_buried_bit_by_bit(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    """What is held is all buried each time, so that the lane is forgotten in between."""
+    held = start()
+    sandbox.set_fault("hook", Fault(status=400))
+    for first in range(0, 400, 50):
+        held.hold(first, first + 50)
+        held.live(5 * MINUTE, 5_000)
+    assert held.counts == (0, 300, {"rejected": 100})
+    assert held.watch is not None
+    assert (held.watch.state, held.watch.reason) == ("suspended", "rejects_everything")
+    sandbox.set_fault("hook", None)
+    held.live(HOUR, MINUTE)
+    assert held.counts == (300, 0, {"rejected": 100})
+    sandbox.set_fault("hook", Fault(status=400))  # it has taken events since: the count begins anew
+    held.hold(400, 450)
+    held.live(5 * MINUTE, 5_000)
+    assert held.counts == (300, 0, {"rejected": 150})
