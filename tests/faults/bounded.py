@@ -1,8 +1,9 @@
 """The matrix over files: one run while all faults last, and one after they are lifted."""
 
+import contextlib
 import os
 import subprocess
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from tests.faults.cases import Case
 from tests.faults.judging import Trial
 from tests.faults.partners import REQUESTS_AT_ONCE, Cell
-from tests.faults.stage import Stage
+from tests.faults.stage import Stage, peak_megabytes
 from tests.pipeline.running import command
 
 EXIT_HELD = 3
@@ -70,10 +71,21 @@ def _run(stage: Stage, code: int, *arguments: str) -> float:
             stdout=log,
             stderr=log,
         )
-        too_long = threading.Timer(PATIENCE_SECONDS, process.kill)
-        too_long.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        too_long.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = _watch(process)
     assert process.returncode == code, (stage.folder / "log").read_text()
-    return usage.ru_maxrss * 1_024 / 1_000_000
+    return peak
+
+
+def _watch(process: "subprocess.Popen[bytes]") -> float:
+    """Wait for its end; returns its peak memory.
+
+    What `wait4` tells of that begins before the program does: with the memory of this process.
+    """
+    peak, patience = 0.0, time.monotonic() + PATIENCE_SECONDS
+    while process.poll() is None:
+        peak = max(peak, peak_megabytes(process.pid))
+        if time.monotonic() > patience:
+            process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    return peak

@@ -165,3 +165,10 @@ class _Held:
             else:
                 reason = line["reason"]
                 self.answers[reason] = line.get("answer", "")
+
+
+def peak_megabytes(process_id: int) -> float:
+    """What a process has had at the most (`VmHWM`, in kB of 1,024 bytes); 0 where it has ended."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(peaks[0]) * 1_024 / 1_000_000 if peaks else 0

@@ -16,7 +16,7 @@ from sandbox.pubsub import EmbeddedPubSub
 from tests.faults.cases import Case
 from tests.faults.judging import Trial
 from tests.faults.partners import EVENTS, REQUESTS_AT_ONCE, Cell
-from tests.faults.stage import Stage
+from tests.faults.stage import Stage, peak_megabytes
 from tests.pipeline.running import (
     SUBSCRIPTION,
     eventually,
@@ -78,7 +78,7 @@ def run_streamed(cases: Sequence[Case], folder: Path, *, settle: bool) -> Stream
             stage.mend(_changes(stage.cells))
             run.wait_until_all_has_come(FAILING)
             run.wait_until_all_is_acknowledged()
-            peak = _peak_megabytes(process.pid)
+            peak = peak_megabytes(process.pid)
             assert interrupt(process) == 0
         after, books = stage.find(), stage.books()
         assert stage.trapped == 0
@@ -195,13 +195,6 @@ def _pubsub() -> Iterator[tuple[EmbeddedPubSub, pubsub_v1.PublisherClient]]:
         finally:
             publisher.stop()
             publisher.transport.close()
-
-
-def _peak_megabytes(process_id: int) -> float:
-    """Of a process that runs (`VmHWM`, in kB of 1,024 bytes)."""
-    status = Path(f"/proc/{process_id}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1_024 / 1_000_000
 
 
 def _until_none(left: Callable[[], list[str]], what: str) -> None:
