@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -61,6 +62,10 @@ class Profile(msgspec.Struct):
     """One round: µs of CPU for each event, by stage, with the rest and the whole."""
 
     us_per_event: dict[str, float]
+    copies_per_event: dict[str, float]
+    """By kind: not every partner takes every event."""
+    requests_per_event: dict[str, float]
+    """By kind, of the stages that were run one by one."""
 
 
 def main() -> int:
@@ -73,7 +78,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--plot", type=Path, help="an SVG file for the plot")
     arguments = parser.parse_args()
-    profiles, whole = _measure(arguments.events, arguments.runs)
+    profiles, whole = measure_stages(arguments.events, arguments.runs)
     rows = [_row(stage, profiles) for stage in (*STAGES, REST, WHOLE)]
     results = Results("profile", machine(), warnings_of(whole), rows, runs=profiles)
     present(results, COLUMNS, arguments.json)
@@ -82,7 +87,8 @@ def main() -> int:
     return 0
 
 
-def _measure(events: int, rounds: int) -> tuple[list[Profile], list[FileRun]]:
+def measure_stages(events: int, rounds: int) -> tuple[list[Profile], list[FileRun]]:
+    """The stages, round by round, and the whole runs beside them."""
     with tempfile.TemporaryDirectory() as name, progress() as bar:
         task = bar.add_task("profile", total=2 * rounds)
         one, given = (_input(Path(name), size) for size in (1, events))
@@ -96,9 +102,15 @@ def _measure(events: int, rounds: int) -> tuple[list[Profile], list[FileRun]]:
             bar.advance(task)
             run = whole[-1]
             net = run.cpu_seconds - run.startup_cpu_seconds
-            taken = {stage: stages[stage] / events * 1e6 for stage in STAGES}
+            taken = {stage: stages.seconds[stage] / events * 1e6 for stage in STAGES}
             total = net / events * 1e6
-            profiles.append(Profile({**taken, REST: total - sum(taken.values()), WHOLE: total}))
+            profiles.append(
+                Profile(
+                    {**taken, REST: total - sum(taken.values()), WHOLE: total},
+                    {kind: count / events for kind, count in stages.copies.items()},
+                    {kind: count / events for kind, count in stages.requests.items()},
+                )
+            )
         return profiles, whole
 
 
@@ -132,6 +144,14 @@ class _Watch:
         self.taken[stage] += time.process_time() - begun  # type: ignore[assignment]
 
 
+class _Stages(NamedTuple):
+    """CPU seconds by stage; copies and requests by kind."""
+
+    seconds: Mapping[str, float]
+    copies: Mapping[str, int]
+    requests: Mapping[str, int]
+
+
 class _Line:
     """The stages in a row, as the pipeline has them, with the connectors of the relay."""
 
@@ -143,6 +163,8 @@ class _Line:
         self._secrets = {f"env:{name}": value for name, value in SECRETS.items()}
         self._exchange = HttpExchange(policy, 8)
         self.watch = _Watch()
+        self.copies: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
 
     def take(self, pulls: Iterator[Pull]) -> None:
         """Deliver all events of the pulls."""
@@ -176,6 +198,8 @@ class _Line:
         entry = self._config.connectors[lane.connector]
         with self.watch.on(f"pack {entry.settings.kind}"):
             packed = entry.sink.pack(batch.events, lane.part, self._secrets)
+        self.copies[entry.settings.kind] += batch.count
+        self.requests[entry.settings.kind] += len(packed.requests)
         with self.watch.on(f"send {entry.settings.kind}"):
             for request in packed.requests:
                 self._send(request)
@@ -188,8 +212,7 @@ class _Line:
             raise SystemExit(f"a partner answered {answer}")
 
 
-def _stages(path: Path) -> Mapping[str, float]:
-    """CPU seconds by stage."""
+def _stages(path: Path) -> _Stages:
     with receiving() as receiver:
         line = _Line(receiver.url)
         try:
@@ -197,7 +220,8 @@ def _stages(path: Path) -> Mapping[str, float]:
         finally:
             line.close()
     taken = line.watch.taken
-    return {**taken, "route": taken["decode and route"] - taken["decode"]}
+    seconds = {**taken, "route": taken["decode and route"] - taken["decode"]}
+    return _Stages(seconds, line.copies, line.requests)
 
 
 # The plot

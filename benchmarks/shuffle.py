@@ -40,6 +40,7 @@ class Figures(msgspec.Struct):
     """Per event: bytes and elements that cross a shuffle, microseconds of CPU."""
 
     connectors: int
+    copies: int
     bundle: int
     gathers: bool
     bytes: float
@@ -62,8 +63,15 @@ def main() -> int:
     arguments = parser.parse_args()
     cases = list(itertools.product(CONNECTORS, BUNDLES, (False, True)))
     figures = [
-        _median([_measure(*case, arguments) for _ in range(arguments.runs)])
-        for case in track(cases, "shuffle", console=Console(stderr=True))
+        _median(
+            [
+                measure(
+                    connectors, PER_GROUP, bundle, gathers, arguments.events, arguments.pull_events
+                )
+                for _ in range(arguments.runs)
+            ]
+        )
+        for connectors, bundle, gathers in track(cases, "shuffle", console=Console(stderr=True))
     ]
     Console().print(_table(figures))
     if arguments.json:
@@ -75,10 +83,13 @@ def _median(runs: Sequence[Figures]) -> Figures:
     return sorted(runs, key=lambda run: run.cpu_us)[len(runs) // 2]
 
 
-def _measure(connectors: int, bundle: int, gathers: bool, arguments: argparse.Namespace) -> Figures:
-    config = _config(connectors)
-    groups = [f"brand-{number}" for number in range(connectors // PER_GROUP)]
-    events = list(sample_events(arguments.events, app_groups=groups))
+def measure(
+    connectors: int, copies: int, bundle: int, gathers: bool, count: int, pull_events: int
+) -> Figures:
+    """Measure one case: so many connectors, of which each event is for `copies`."""
+    config = _config(connectors, copies)
+    groups = [f"brand-{number}" for number in range(connectors // copies)]
+    events = list(sample_events(count, app_groups=groups))
     bundles = [
         [encode_pull(Pull(NOW_MS, NOW_MS, [event])) for event in run]
         for run in _runs(events, bundle)
@@ -91,7 +102,7 @@ def _measure(connectors: int, bundle: int, gathers: bool, arguments: argparse.Na
         size, elements = sum(map(len, spread)), len(spread)
         bundles = [
             [encode_pull(merge_pulls(map(decode_pull, run))[0])]
-            for run in _runs(spread, max(1, arguments.pull_events // bundle))
+            for run in _runs(spread, max(1, pull_events // bundle))
         ]
     for run in bundles:
         for key, fragment in _fragments(router, run):
@@ -99,8 +110,10 @@ def _measure(connectors: int, bundle: int, gathers: bool, arguments: argparse.Na
             elements += 1
             decode_batch(fragment)  # as the batcher does
     cpu = time.process_time() - started
-    count = len(events)
-    return Figures(connectors, bundle, gathers, size / count, elements / count, cpu / count * 1e6)
+    return Figures(
+        *(connectors, copies, bundle, gathers),
+        *(size / count, elements / count, cpu / count * 1e6),
+    )
 
 
 def _fragments(router: Router, bundle: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
@@ -117,13 +130,13 @@ def _runs(items: Sequence[bytes], length: int) -> Iterator[Sequence[bytes]]:
     return (items[start : start + length] for start in range(0, len(items), length))
 
 
-def _config(connectors: int) -> Config:
+def _config(connectors: int, copies: int) -> Config:
     hooks = [
         {
             "name": f"hook-{number}",
             "kind": "postback",
             "url": f"https://hook-{number}.example.com/",
-            "app_group_ids": [f"brand-{number // PER_GROUP}"],
+            "app_group_ids": [f"brand-{number // copies}"],
         }
         for number in range(connectors)
     ]
