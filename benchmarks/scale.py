@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.scale            prints the tables, as Markdown
     .venv/bin/python -m benchmarks.scale --write    puts them into docs/scaling.md
-    .venv/bin/python -m benchmarks.scale --measure  measures first (10 minutes), then does both
+    .venv/bin/python -m benchmarks.scale --measure  measures first (5 minutes), then does both
 
 `--measure` runs the benchmarks profile, shuffle and outage, and the batcher in simulated time, and
 keeps their medians and ranges in measured.json. Everything else follows from that file, from the
@@ -72,9 +72,9 @@ def measure(rounds: int) -> Measured:
         date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         machine=machine(),
         commands={
-            "CPU of packing, sending and the rest": f"profile --events {PROFILE_EVENTS}",
-            "routing, bytes shuffled": f"shuffle, with {ROUTING_CASES} connectors and copies",
-            "CPU of batching": "scale: BatchByLane in simulated time, 1,000 events/s a connector",
+            "packing, sending, the rest, memory": f"profile --events {PROFILE_EVENTS}",
+            "routing": "shuffle, with more copies",
+            "BatchByLane": "scale, in simulated time at 1,000 events/s",
             "release": f"outage --events {OUTAGE_EVENTS}",
         },
         event_bytes=MEAN_EVENT_BYTES,

@@ -38,7 +38,7 @@ START_SECONDS = 1_760_000_000.0
 ID_BYTES = 36
 MEAN_EVENT_BYTES = 935
 """Of the samples with their line break; a test of the benchmarks holds it."""
-MOST_EVENTS = 20_000
+MOST_EVENTS = 10_000
 """That are simulated of one connector; of a faster one only some of its shards are."""
 FEEDS = ("ios", "android", "web", "unbound")
 TIMERS = 2
@@ -214,7 +214,9 @@ class LaneRun:
             self._let_out(arrival.at, functools.partial(self._step.process, element, *self._parts))
         self._fire_until(until)
         self._weigh(until)
-        self.at_the_end = list(self._step.input_has_ended(self._key, *self._parts) or ())
+        self.at_the_end = [
+            batch for _, batch in self._step.input_has_ended(self._key, *self._parts)
+        ]
 
     @property
     def _parts(self) -> tuple[Any, ...]:
@@ -393,9 +395,11 @@ class _Plan(NamedTuple):
 
     @classmethod
     def of(cls, stream: Stream) -> "_Plan":
-        """All shards where that is not too much, else one of them; and a minute at the least."""
+        """All shards where that is not too much, else one of them, for as long as is needed."""
         per_shard = stream.events_per_second / stream.shards
-        seconds = min(1_200.0, max(20.0, MOST_EVENTS / per_shard))
+        # Two batch windows at the least, where they matter: a fast lane is full long before.
+        least = 20.0 if per_shard <= 1_000 else 2.0
+        seconds = min(1_200.0, max(least, MOST_EVENTS / per_shard))
         most = math.floor(MOST_EVENTS / (per_shard * seconds))
         return cls(min(stream.shards, max(1, most)), seconds)
 

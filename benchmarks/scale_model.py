@@ -122,6 +122,25 @@ class Demand(NamedTuple):
         return sum(self.us_by_stage.values())
 
 
+class Dollars(NamedTuple):
+    """What is paid, by what is billed; Streaming Engine is billed in one of two ways."""
+
+    vcpus: float
+    memory: float
+    engine_by_units: float
+    engine_by_data: float
+    pubsub: float
+    traffic: float
+
+    @property
+    def by_units(self) -> float:
+        return sum(self) - self.engine_by_data
+
+    @property
+    def by_data(self) -> float:
+        return sum(self) - self.engine_by_units
+
+
 class Outage(NamedTuple):
     """A partner that is away while events of one lane come."""
 
@@ -200,21 +219,21 @@ class Model:
         gathers = pull_seconds(events_per_second, self.measured.event_bytes)
         return max(1.0, events_per_second / SHARDS * gathers)
 
-    def dollars(self, load: Load, events: float) -> Mapping[str, float]:
-        """List prices of so many events at a load; nothing for the platform's own publishing twice."""
+    def dollars(self, load: Load, events: float) -> "Dollars":
+        """List prices of so many events at a load, publishing them included."""
         demand = self.demand(load)
         hours = events / load.events_per_second / HOUR
         memory = self.of("memory_gib_per_vcpu")
-        return {
-            "vCPUs": demand.vcpus * hours * self.of("vcpu_hour"),
-            "memory": demand.vcpus * memory * hours * self.of("memory_gib_hour"),
-            "Streaming Engine": events
-            * demand.engine_bytes
-            / GIB
-            * self.of("streaming_engine_gib"),
-            "Pub/Sub": 2 * events * self.measured.event_bytes / TIB * self.of("pubsub_tib"),
-            "traffic": events * demand.sent_bytes / GIB * self.of("egress_gib"),
-        }
+        engine_gib = events * demand.engine_bytes / GIB
+        units = engine_gib / hours / HOUR * self.of("engine_units_per_gib_second")
+        return Dollars(
+            vcpus=demand.vcpus * hours * self.of("vcpu_hour"),
+            memory=demand.vcpus * memory * hours * self.of("memory_gib_hour"),
+            engine_by_units=units * hours * self.of("engine_unit_hour"),
+            engine_by_data=engine_gib * self.of("streaming_engine_gib"),
+            pubsub=2 * events * self.measured.event_bytes / TIB * self.of("pubsub_tib"),
+            traffic=events * demand.sent_bytes / GIB * self.of("egress_gib"),
+        )
 
     # One lane
 
@@ -298,7 +317,7 @@ class Model:
         return Outage(events, size, objects, storage + operations + reads)
 
     def release_events_per_second(self, kind: str) -> float:
-        """What the queue of a connector's busiest part loses a second, while the partner answers."""
+        """What the queue of one part of a connector loses a second at the most."""
         lane = unlimited(kind, 1_000)
         by_answers = self.lane_by_answers(kind, 8, self.of("answer_seconds"))
         share = release_share(entry_of(Stream(kind, 1)))
@@ -306,16 +325,35 @@ class Model:
         return min(self.measured.released_per_second.median, by_answers, by_limit)
 
     def drain_seconds(self, kind: str, events_per_second: float, seconds: float) -> float:
-        """How long it takes to send what was held of a connector, while events come as before.
+        """How long it takes to send what was held of the busiest part, while events come as before.
 
-        Infinite where the half of the limit that fresh events have is not enough for them: then they
-        are held as well.
+        Fresh events that their half of the limit does not let through join the queue: it shrinks by
+        what is left of the whole limit, and never if nothing is.
         """
-        share, lane = busiest_part(kind), unlimited(kind, 1_000)
-        fresh = lane_share(entry_of(Stream(kind, 1)), resuming=True)
-        if fresh is not None and events_per_second * share > fresh * lane.events_per_unit:
+        fresh = events_per_second * busiest_part(kind)
+        left = part_limit(kind) - fresh
+        if left <= 0:
             return math.inf
-        return events_per_second * seconds * share / self.release_events_per_second(kind)
+        return fresh * seconds / min(self.release_events_per_second(kind), left)
+
+
+def part_limit(kind: str) -> float:
+    """Events a second that one part of a connector may send by its partner's limit, as it is by default."""
+    share = lane_share(entry_of(Stream(kind, 1)), resuming=False)
+    return math.inf if share is None else share * unlimited(kind, 1_000).events_per_unit
+
+
+def needed_of_limit(kind: str, found: LaneFigures, events_per_second: float) -> float | None:
+    """How much of the partner's limit a connector needs, if no part of it were to wait; None: no limit."""
+    limit = entry_of(Stream(kind, 1)).sink.rate_limit
+    return None if limit is None else events_per_second / found.events_per_unit / limit
+
+
+def kept_back(kind: str, events_per_second: float) -> float:
+    """The share of a connector's events that the default limits of its parts never let through."""
+    most = part_limit(kind)
+    rates = [events_per_second * share for share in part_shares(kind).values()]
+    return sum(max(0.0, rate - most) for rate in rates) / events_per_second
 
 
 @functools.cache
