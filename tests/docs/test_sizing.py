@@ -33,7 +33,7 @@ def test_the_figures_are_those_of_the_readme() -> None:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if len(row) == 2], ids=str)
 def test_events_a_second_and_vcpu_are_reckoned_from_copies(row: list[str]) -> None:
-    assert float(row[1]) == copies_a_cpu_second() / float(row[0])
+    assert float(row[1]) == pytest.approx(copies_a_cpu_second() / float(row[0]), rel=0.005)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if len(row) == 4], ids=str)
