@@ -29,6 +29,7 @@ def _nested(opening: bytes, inside: bytes, closing: bytes, depth: int) -> bytes:
 SHAPES: Mapping[str, Callable[[int], bytes]] = {
     "list of numbers": lambda n: _property(b"[" + b"1," * (n // 2) + b"1]"),
     "list of lists": lambda n: _property(b"[" + b"[]," * (n // 3) + b"[]]"),
+    "list of fractions": lambda n: _property(b"[" + b"0.5," * (n // 4) + b"1]"),
     "list of texts of JSON": lambda n: _property(
         b"[" + b",".join([b'"{\\"p\\":1}"'] * (n // 13)) + b"]"
     ),

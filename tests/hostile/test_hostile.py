@@ -1,6 +1,7 @@
 """The short form: every target with some thousand hostile inputs; `./run_tests.sh --fuzz` is the long one."""
 
 import functools
+import gc
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ INPUTS = {
     "gzip": 400,
 }
 NAMES = sorted(targets())
+MOST_TIMES = 30
+"""As much memory as a message has bytes: an empty list is three of them, and 72 as an object."""
 LARGE = 240_000
 """The long form has messages of the size that is allowed."""
 
@@ -82,11 +85,11 @@ def test_no_large_message_is_too_much(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
-def test_no_message_takes_more_than_twenty_times_its_size(shape: str) -> None:
+def test_no_message_takes_more_than_thirty_times_its_size(shape: str) -> None:
     message = SHAPES[shape](LARGE)
     for name, step in large_steps().items():
         _, peak = with_peak(functools.partial(step, message))
-        assert peak < 20 * len(message), name
+        assert peak < MOST_TIMES * len(message), name
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
@@ -113,9 +116,13 @@ def grows_less(
 
 
 def cpu_of(step: Callable[[Any], None], content: bytes) -> float:
-    before = time.process_time()
-    step(content)
-    return time.process_time() - before
+    gc.disable()  # it comes when it comes, and not in proportion
+    try:
+        before = time.process_time()
+        step(content)
+        return time.process_time() - before
+    finally:
+        gc.enable()
 
 
 def test_a_quadratic_step_would_be_noticed() -> None:
