@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.scale            prints the tables, as Markdown
     .venv/bin/python -m benchmarks.scale --write    puts them into docs/scaling.md
-    .venv/bin/python -m benchmarks.scale --measure  measures first (5 minutes), then does both
+    .venv/bin/python -m benchmarks.scale --measure  measures first (2 minutes), then writes it
 
 `--measure` runs the benchmarks profile, shuffle and outage, and the batcher in simulated time, and
 keeps their medians and ranges in measured.json. Everything else follows from that file, from the

@@ -397,9 +397,10 @@ class _Plan(NamedTuple):
     def of(cls, stream: Stream) -> "_Plan":
         """All shards where that is not too much, else one of them, for as long as is needed."""
         per_shard = stream.events_per_second / stream.shards
-        # Two batch windows at the least, where they matter: a fast lane is full long before.
-        least = 20.0 if per_shard <= 1_000 else 2.0
-        seconds = min(1_200.0, max(least, MOST_EVENTS / per_shard))
+        if per_shard <= MOST_EVENTS / 10:
+            seconds = min(1_200.0, max(20.0, MOST_EVENTS / per_shard))  # two batch windows
+        else:
+            seconds = 2 * MOST_EVENTS / per_shard
         most = math.floor(MOST_EVENTS / (per_shard * seconds))
         return cls(min(stream.shards, max(1, most)), seconds)
 

@@ -35,6 +35,9 @@ KINDS = ("postback", "segment", "mparticle")
 """That were measured. RudderStack and Treasure Data splice lines as a postback does."""
 UNLIMITED = 1e6
 """The highest `rate_limit` that a connector may have."""
+CONCURRENCY = 8
+"""Requests at a time of a connector (or a feed of it) in a process, by default."""
+MOST_CONCURRENCY = 64
 GIB = 2**30
 TIB = 2**40
 HOUR = 3_600
@@ -139,6 +142,16 @@ class Dollars(NamedTuple):
     @property
     def by_data(self) -> float:
         return sum(self) - self.engine_by_units
+
+
+class Tuning(NamedTuple):
+    """What one connector needs."""
+
+    requests_in_flight: float
+    concurrency: int
+    shards: int
+    processes: int
+    """Of the job, at the least; one for each vCPU."""
 
 
 class Outage(NamedTuple):
@@ -252,22 +265,27 @@ class Model:
         """Events a second that one core takes for a lane: one key is one thread of one process."""
         return 1e6 / self.lane_us(kind) * self.of("cores_per_vcpu")
 
-    def lane_by_answers(self, kind: str, concurrency: int, answer_seconds: float) -> float:
-        """Events a second while so many requests are on their way and no more."""
-        return concurrency * unlimited(kind, 1_000).events_per_request / answer_seconds
+    def lane_by_answers(self, kind: str, answer_seconds: float) -> float:
+        """Events a second with as many requests on their way as there may be by default."""
+        return CONCURRENCY * unlimited(kind, 1_000).events_per_request / answer_seconds
 
-    def lane_events_per_second(self, kind: str, concurrency: int = 8) -> float:
-        """What one lane takes at the most."""
-        by_answers = self.lane_by_answers(kind, concurrency, self.of("answer_seconds"))
+    def lane_events_per_second(self, kind: str) -> float:
+        """What one lane takes at the most, as it is by default."""
+        by_answers = self.lane_by_answers(kind, self.of("answer_seconds"))
         return min(self.lane_by_cpu(kind), by_answers)
 
-    def shards(self, kind: str, events_per_second: float, concurrency: int = 8) -> int:
-        """How many shards a connector needs, each as busy as it should be.
+    def tuned(self, kind: str, events_per_second: float) -> "Tuning":
+        """What a connector that takes every event of a job of three copies needs.
 
-        mParticle's feeds are lanes of their own; it is the busiest that must not be too busy.
+        The requests of all its lanes in a process share `concurrency`, so that shards help only as far
+        as there are processes; mParticle's feeds have theirs each, and it is the busiest that counts.
         """
-        room = self.lane_events_per_second(kind, concurrency) * self.of("busy_share")
-        return max(1, math.ceil(events_per_second * busiest_part(kind) / room))
+        rate = events_per_second * busiest_part(kind) / self.of("busy_share")
+        requests = rate / unlimited(kind, 1_000).events_per_request * self.of("answer_seconds")
+        there = math.ceil(self.vcpus(events_per_second, self.demand(Load(1_000, 3)).us_per_event))
+        concurrency = min(MOST_CONCURRENCY, max(CONCURRENCY, math.ceil(requests / there)))
+        shards = max(1, math.ceil(max(requests / concurrency, rate / self.lane_by_cpu(kind))))
+        return Tuning(requests, concurrency, shards, max(there, math.ceil(requests / concurrency)))
 
     # The whole job
 
@@ -299,6 +317,15 @@ class Model:
         """What is written of lanes that have something held."""
         return lanes * DAY / (STATUS_MS / 1_000) / 1_000 * self.of("class_a_per_1000")
 
+    def held_bytes_a_day(self, events_per_second: float) -> float:
+        """What the hold grows by, for what a limit does not let through."""
+        return (
+            kept_back("mparticle", events_per_second)
+            * events_per_second
+            * DAY
+            * self.measured.event_bytes
+        )
+
     def secret_accesses_per_minute(self, references: float, processes: float) -> float:
         """While a job runs, if every process serves a lane of every connector."""
         return references * processes / (REFRESH_SECONDS / 60)
@@ -319,7 +346,7 @@ class Model:
     def release_events_per_second(self, kind: str) -> float:
         """What the queue of one part of a connector loses a second at the most."""
         lane = unlimited(kind, 1_000)
-        by_answers = self.lane_by_answers(kind, 8, self.of("answer_seconds"))
+        by_answers = self.lane_by_answers(kind, self.of("answer_seconds"))
         share = release_share(entry_of(Stream(kind, 1)))
         by_limit = math.inf if share is None else share * lane.events_per_unit
         return min(self.measured.released_per_second.median, by_answers, by_limit)

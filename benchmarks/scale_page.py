@@ -9,6 +9,7 @@ from typing import NamedTuple
 from benchmarks.figures import Spread
 from benchmarks.scale_lanes import MEAN_EVENT_BYTES, TIMERS, Stream, entry_of
 from benchmarks.scale_model import (
+    CONCURRENCY,
     DAY,
     HOUR,
     KINDS,
@@ -43,6 +44,7 @@ def blocks(model: Model) -> dict[str, str]:
         "connectors": _connectors(model),
         "jobs": _jobs(model),
         "shards": _shards(model),
+        "tuning": _tuning(model),
         "outages": _outages(model),
         "breaks": _breaks(model),
         "measured": _measured(model),
@@ -63,7 +65,7 @@ def filled(page: str, made: Mapping[str, str]) -> str:
 
 
 def _loads(model: Model) -> Iterator[str]:
-    heads = ["events/s", "copies an event", "CPU µs an event", "vCPUs", "shuffled", "requests/s"]
+    heads = ["events/s", "copies", "CPU µs an event", "vCPUs", "shuffled", "requests/s"]
     rows = []
     for rate in RATES:
         for copies in COPIES:
@@ -146,7 +148,7 @@ def _connectors(model: Model) -> Iterator[str]:
 def _stream(model: Model, kind: str, rate: float, job_rate: float) -> Stream:
     """A connector with as many shards as it needs, and a limit that it does not meet."""
     limit = None if kind == "postback" else UNLIMITED
-    shards = model.shards(kind, rate)
+    shards = model.tuned(kind, rate).shards
     return Stream(kind, rate, shards=shards, rate_limit=limit, job_events_per_second=job_rate)
 
 
@@ -202,12 +204,12 @@ def _job_row(model: Model, job: _Job) -> list[str]:
     delivered = sum(many * one.delivered_per_second for many, one in found)
     return [
         *(f"{job.events_per_second:,}", str(job.tenants * len(KINDS)), job.name),
-        _figure(lanes),
+        _whole(lanes),
         _figure(requests),
         _figure(delivered / requests),
         _figure(max(one.wait_p99 for _, one in found)) + " s",
         _bytes(sum(many * one.mean_state_bytes for many, one in found)),
-        _figure(TIMERS * lanes),
+        _whole(TIMERS * lanes),
         _figure(sum(many * one.timers_per_second for many, one in found)),
     ]
 
@@ -229,18 +231,28 @@ def _strata(shares: Sequence[float]) -> Iterator[tuple[float, int]]:
 def _shards(model: Model) -> Iterator[str]:
     heads = ["", "CPU µs a copy", "by CPU"]
     heads += [f"answers in {seconds:g} s" for seconds in ANSWERS]
-    heads += [f"shards at {rate:,}/s" for rate in (1_000, 10_000, 100_000)]
-    heads += ["with `concurrency: 64`"]
     rows = [
         [
-            *(_NAMES[kind], _figure(model.lane_us(kind))),
-            _figure(model.lane_by_cpu(kind)),
-            *(_figure(model.lane_by_answers(kind, 8, seconds)) for seconds in ANSWERS),
-            *(str(model.shards(kind, rate)) for rate in (1_000, 10_000, 100_000)),
-            str(model.shards(kind, 100_000, 64)),
+            *(_NAMES[kind], _figure(model.lane_us(kind)), _figure(model.lane_by_cpu(kind))),
+            *(_figure(model.lane_by_answers(kind, seconds)) for seconds in ANSWERS),
         ]
         for kind in KINDS
     ]
+    return _table(heads, rows)
+
+
+def _tuning(model: Model) -> Iterator[str]:
+    heads = ["", "events/s", "requests on their way", "`concurrency`", "`shards`", "vCPUs at least"]
+    rows = []
+    for kind in KINDS:
+        for rate in LANE_RATES[3:]:
+            tuned = model.tuned(kind, rate)
+            rows.append(
+                [
+                    *(_NAMES[kind], f"{rate:,}", _figure(tuned.requests_in_flight)),
+                    *(str(tuned.concurrency), str(tuned.shards), str(tuned.processes)),
+                ]
+            )
     return _table(heads, rows)
 
 
@@ -285,7 +297,8 @@ def _partner_breaks(model: Model) -> Iterator[_Break]:
         f"mParticle: {limit:,.0f} user batches/s, in {parts} equal parts for {parts} feeds",
         f"{_figure(a_feed / busiest)} events/s of a connector ({busiest:.0%} in one feed); "
         f"{_figure(limit * units)} with one feed",
-        "lanes fill to 8 MB, then the rest is held as `rate_limit` and expires after 48 h",
+        "lanes fill to 8 MB, then the rest is held as `rate_limit`: at 1,000 events/s the hold "
+        f"grows by {_bytes(model.held_bytes_a_day(1_000))} a day, and nothing of it expires",
         "ask mParticle for a higher limit and set `rate_limit`: "
         f"{_figure(1_000 * busiest * parts / units)} for 1,000 events/s. Name no feeds that get nothing; shards divide it further",
     )
@@ -303,10 +316,10 @@ def _engine_breaks(model: Model) -> Iterator[_Break]:
         f"{_NAMES[kind]} {_figure(model.lane_events_per_second(kind))}" for kind in KINDS
     )
     yield _Break(
-        "a lane is one key: one thread, 8 requests at a time",
+        f"a lane is one key: one thread, {CONCURRENCY} requests at a time",
         f"{lanes} events/s",
         "its backlog and its state grow; others are not touched",
-        "`shards` as below, `concurrency`",
+        "`concurrency` first, then `shards`: see below",
     )
     engine = [f"{_figure(_engine_rate(model, copies))} events/s at {copies}" for copies in COPIES]
     yield _Break(
@@ -330,8 +343,8 @@ def _engine_breaks(model: Model) -> Iterator[_Break]:
     yield _Break(
         f"a pull of {TARGET_BYTES / 1e6:g} MB is committed with all copies of it at once",
         f"{most:,.0f} copies an event, from {_figure(full)} events/s on, where pulls are full",
-        "the service refuses commits over "
-        f"{model.of('commit_mb'):g} MB and divides them: slow, not lost",
+        "the service refuses it and divides what came in, which a pull in state may not be: the job "
+        "may stand still; not tried",
         "fewer connectors that take every event in one job",
     )
     yield _Break(
@@ -352,7 +365,7 @@ def _hold_breaks(model: Model) -> Iterator[_Break]:
     most = model.of("bucket_reads_per_second") / model.listings_per_second(1)
     yield _Break(
         "markers of the hold: 2 lists a process each 3 s",
-        f"{_figure(most)} processes ({model.of('bucket_reads_per_second'):,.0f} reads/s of a bucket)",
+        f"{_whole(most)} processes ({model.of('bucket_reads_per_second'):,.0f} reads/s of a bucket)",
         "suspensions are seen late",
         f"it costs ${_figure(model.listing_dollars_a_month(1))} a month and process: "
         f"${_figure(model.listing_dollars_a_month(100))} at 100",
@@ -369,8 +382,8 @@ def _hold_breaks(model: Model) -> Iterator[_Break]:
     steady = quota / model.secret_accesses_per_minute(references, 1)
     yield _Break(
         f"Secret Manager: {quota:,.0f} accesses a minute; each process reads a secret once an hour",
-        f"{references:,} secrets: {_figure(steady)} processes, or "
-        f"{_figure(quota / references)} that start in the same minute",
+        f"{references:,} secrets: {_whole(steady)} processes, or "
+        f"{_whole(quota / references)} that start in the same minute",
         "what cannot be read is held, and read again after 30 s",
         "more workers step by step; a project for each job",
     )

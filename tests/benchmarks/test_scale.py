@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from benchmarks.scale_lanes import (
@@ -17,9 +18,10 @@ from benchmarks.scale_lanes import (
     run_lanes,
     simulate,
 )
-from benchmarks.scale_model import HOUR, Load, Model, kept_back, load_model
+from benchmarks.scale_model import CONCURRENCY, HOUR, Load, Model, kept_back, load_model
 from benchmarks.scale_page import PAGE, blocks, filled
 from runtime.batching import LARGE_BYTES, RATE_LIMIT
+from sinks.avro_files import AvroFilesConnector
 from transforms.gather_pulls import SHARDS, TARGET_BYTES, WINDOW_SECONDS
 
 KINDS = ("postback", "segment", "mparticle")
@@ -171,13 +173,21 @@ def test_the_line_through_few_copies_holds_for_many(model: Model) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_shards_keep_each_lane_under_what_it_takes(model: Model, kind: str) -> None:
-    most = model.lane_events_per_second(kind)
-    for rate in (10, 1_000, 10_000, 100_000):
-        shards = model.shards(kind, rate)
-        share = max(part_shares(kind).values())
-        assert rate * share / shards <= most * model.of("busy_share") * 1.001
-        assert shards == 1 or rate * share / (shards - 1) > most * model.of("busy_share") * 0.999
+@pytest.mark.parametrize("rate", [10, 1_000, 10_000, 100_000])
+def test_a_connector_has_room_for_its_requests_and_their_cpu(
+    model: Model, kind: str, rate: int
+) -> None:
+    tuned = model.tuned(kind, rate)
+    places = min(tuned.shards, tuned.processes)
+    assert tuned.requests_in_flight <= tuned.concurrency * places
+    busiest = rate * max(part_shares(kind).values()) / tuned.shards
+    assert busiest <= model.lane_by_cpu(kind) * model.of("busy_share")
+    settings = {"name": "one", "path": "lake", "concurrency": tuned.concurrency}
+    assert msgspec.convert({**settings, "shards": tuned.shards}, AvroFilesConnector)
+
+
+def test_the_default_concurrency_is_that_of_the_settings() -> None:
+    assert entry_of(Stream("postback", 1)).settings.concurrency == CONCURRENCY
 
 
 def test_an_outage_holds_what_came_in_it(model: Model) -> None:
