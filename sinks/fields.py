@@ -1,6 +1,6 @@
 """An event taken apart into its fields, whose values leave as they came."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -137,3 +137,13 @@ def take_text(values: Values, name: str) -> str | None:
         return None
     del values[name]
     return value
+
+
+def rearrange(values: Values, user: User, dropped: Iterable[str]) -> None:
+    """Make the values what Segment and mParticle alike get of them: without some, and with the device."""
+    for name in dropped:
+        values.pop(name, None)
+    if "content_card_id" in values:
+        values["card_id"] = values.pop("content_card_id")
+    if user.device_id is not None:
+        values["device_id"] = user.device_id

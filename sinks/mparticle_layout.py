@@ -22,6 +22,7 @@ from sinks.fields import (
     encode_text,
     is_nested,
     is_text,
+    rearrange,
     take_text,
 )
 
@@ -150,12 +151,7 @@ class Layout:
         Raises:
             Unencodable: there are more than an event may have; which to leave out is not ours to say.
         """
-        for dropped in of_type.dropped:
-            values.pop(dropped, None)
-        if "content_card_id" in values:
-            values["card_id"] = values.pop("content_card_id")
-        if fields.user and fields.user.device_id is not None:
-            values["device_id"] = fields.user.device_id
+        rearrange(values, fields.user or User(), of_type.dropped)
         if may_be_long or not self._scalars.issuperset(map(type, values.values())):
             values = self._flatten(values)
         values["source_request_id"] = fields.id

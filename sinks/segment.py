@@ -28,6 +28,7 @@ from sinks.fields import (
     Values,
     encode_json,
     is_text,
+    rearrange,
     take_apart,
     take_text,
 )
@@ -218,7 +219,9 @@ def _track(fields: Fields, of_type: _TypeLayout) -> _Track:
             "user", "neither external_user_id nor user_id, of which Segment needs one"
         )
     context = _EMPTY if values.keys().isdisjoint(_OF_CONTEXT) else _take_context(values, of_type)
-    _rearrange(values, user, of_type)
+    rearrange(values, user, of_type.dropped)
+    if of_type.link != "url" and "url" in values:
+        values[of_type.link] = values.pop("url")
     time = _timestamp(fields.time)
     message_id = _message_id(fields.id)
     return _Track(of_type.name, message_id, time, context, values, user_id, anonymous_id)
@@ -251,18 +254,6 @@ _OF_CONTEXT = frozenset(
     {"device_model", "platform", "email_address", "to_phone_number", "user_phone_number"}
 )
 _EMPTY: Mapping[str, Mapping[str, str]] = {"device": {}, "traits": {}}
-
-
-def _rearrange(values: Values, user: User, of_type: _TypeLayout) -> None:
-    """Make the values what is left of them as properties."""
-    for dropped in of_type.dropped:
-        values.pop(dropped, None)
-    if "content_card_id" in values:
-        values["card_id"] = values.pop("content_card_id")
-    if user.device_id is not None:
-        values["device_id"] = user.device_id
-    if of_type.link != "url" and "url" in values:
-        values[of_type.link] = values.pop("url")
 
 
 def _message_id(event_id: str) -> str:
