@@ -25,7 +25,6 @@ from runtime.avro_blocks import (
     DAMAGE,
     MAX_BLOCK_BYTES,
     UnfitSchema,
-    check_schema,
     open_blocks,
     records_of,
 )
@@ -112,9 +111,8 @@ def _open(file: IO[bytes]) -> Any:
         raise NotArchived("it is no Avro file")
     file.seek(0)
     with _damage():
-        blocks = open_blocks(file)
         try:
-            check_schema(blocks.writer_schema)
+            blocks = open_blocks(file)
         except UnfitSchema as error:
             raise NotArchived(str(error)) from error
     _check_codec(blocks.codec)

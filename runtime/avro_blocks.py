@@ -44,9 +44,16 @@ class UnfitSchema(Exception):
 
 
 def open_blocks(file: IO[bytes]) -> Any:
-    """The blocks of a file, after its header; raises `DAMAGE`."""
+    """The blocks of a file, after its header.
+
+    Raises:
+        UnfitSchema: it was written with a schema that `check_schema` refuses.
+        DAMAGE: it is damaged.
+    """
     # Some reader's schema makes it forgive a default that does not fit its field.
-    return fastavro.block_reader(_Bounded(file), reader_schema="null")
+    blocks = fastavro.block_reader(_Bounded(file), reader_schema="null")
+    check_schema(blocks.writer_schema)
+    return blocks
 
 
 def records_of(block: Any, schema: Any, reader_schema: Any = None) -> Iterator[Any]:
@@ -54,7 +61,7 @@ def records_of(block: Any, schema: Any, reader_schema: Any = None) -> Iterator[A
 
     Args:
         block: one of `open_blocks`.
-        schema: what they were written with, checked by `check_schema`.
+        schema: what they were written with.
         reader_schema: what they are to be read as.
     """
     content = block.bytes_

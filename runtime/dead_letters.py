@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import fastavro
 import msgspec
 
-from runtime.avro_blocks import DAMAGE, UnfitSchema, check_schema, open_blocks, records_of
+from runtime.avro_blocks import DAMAGE, UnfitSchema, open_blocks, records_of
 from runtime.connectors import ConnectorEntry
 from runtime.storage import join, list_names, read_file, write_whole
 from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
@@ -84,7 +84,6 @@ def read_letters(uri: str) -> Iterator[Letter]:
     content = io.BytesIO(read_file(uri))
     try:
         blocks = open_blocks(content)
-        check_schema(blocks.writer_schema)
         for block in blocks:
             yield from map(_letter_of, records_of(block, blocks.writer_schema, _SCHEMA))
     except LETTER_DAMAGE as error:
