@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from pipeline.display import StderrHandler
 from pipeline.exits import EXIT_FAILED, EXIT_USAGE, UsageError
-from pipeline.interrupts import end_at_once, end_with
+from pipeline.process import end_with, importing
 from schemas.connector import Seconds
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -189,7 +189,7 @@ def _reaching(command: _Command) -> Callable[..., None]:
     def with_policy(
         *, allow_network: tuple[str, ...], allow_local_partners: bool, **given: Any
     ) -> None:
-        with end_at_once():
+        with importing():
             from runtime.address import AddressPolicy
 
         command(policy=AddressPolicy(allow_network, allow_local_partners), **given)
@@ -213,7 +213,7 @@ def run(arguments: tuple[str, ...]) -> None:
 
         click.echo(run_help(), nl=False)
         return
-    with end_at_once():
+    with importing():
         from pipeline.run import run as run_pipeline
     end_with(run_pipeline(list(arguments)))
 
@@ -237,7 +237,7 @@ def run(arguments: tuple[str, ...]) -> None:
 )
 def status(hold: str, as_json: bool, max_event_age: Seconds) -> None:
     """Show what is held, why, and when it becomes dead letters."""
-    with end_at_once():
+    with importing():
         from pipeline.status import show_status
         from runtime.clock import now_ms
     sys.exit(show_status(hold, as_json, max_event_age, now_ms()))
@@ -300,7 +300,7 @@ def replay(
     **given: Any,
 ) -> None:
     """Feed dead letters in again, each to the connector that failed, or write them out."""
-    with end_at_once():
+    with importing():
         from pipeline.replay import Order, replay_letters
         from runtime.replay import Wanted
     wanted = Wanted(connector, reason, event_type, since, until)
@@ -330,7 +330,7 @@ def check(**given: Any) -> None:
     With --probe, secrets are read, each partner gets a request that does no harm, and what its answer
     proves is said. With --input, the events of files are routed, and nothing is sent.
     """
-    with end_at_once():
+    with importing():
         from pipeline.check import check_connectors
     sys.exit(check_connectors(**given))
 
@@ -353,7 +353,7 @@ def send_test(**given: Any) -> None:
     They are real requests with placeholder values, of the user `currents-test` and with the property
     `currents_test`; avro_files writes real files.
     """
-    with end_at_once():
+    with importing():
         from pipeline.probe import send_test_events
     sys.exit(send_test_events(**given))
 
@@ -381,7 +381,7 @@ def explain(**given: Any) -> None:
 
     Nothing is sent, and no secret is read: in the request each is its reference.
     """
-    with end_at_once():
+    with importing():
         from pipeline.explain import explain_event
     explain_event(**given)
 
@@ -411,7 +411,7 @@ def erase(**given: Any) -> None:
     They are not sent and not buried. What is on Pub/Sub, at partners and in files of avro_files stays:
     see docs/operating-runbooks.md.
     """
-    with end_at_once():
+    with importing():
         from pipeline.erase import erase_persons
     sys.exit(erase_persons(**given))
 
@@ -419,7 +419,7 @@ def erase(**given: Any) -> None:
 @main.command(epilog=_epilog("currents schema > connectors.schema.json", codes="0  always"))
 def schema() -> None:
     """Print the JSON Schema of a connectors file."""
-    with end_at_once():
+    with importing():
         from pipeline.connectors import schema_text
     click.echo(schema_text())
 
