@@ -1,6 +1,6 @@
 """An event taken apart into its fields, whose values leave as they came."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -18,12 +18,15 @@ Values = dict[str, Any]
 they leave in the spelling in which they came. So are lists and objects of large events."""
 
 
-class User(msgspec.Struct, gc=False):
+class User(msgspec.Struct, frozen=True, gc=False):
     """What partners are told of the user."""
 
     external_user_id: str | None = None
     user_id: Any = None
     device_id: Any = None
+
+
+NOBODY = User()
 
 
 class Fields(msgspec.Struct, gc=False):
@@ -67,8 +70,6 @@ class _LargeFields(msgspec.Struct, gc=False):
 
 _decode_large = msgspec.json.Decoder(_LargeFields).decode
 _encode = msgspec.json.Encoder().encode
-encode_text: Callable[[str], bytes] = _encode
-"""A text as JSON."""
 
 
 def take_apart(event: bytes) -> Fields:
@@ -142,7 +143,8 @@ def take_text(values: Values, name: str) -> str | None:
 def rearrange(values: Values, user: User, dropped: Iterable[str]) -> None:
     """Make the values what Segment and mParticle alike get of them: without some, and with the device."""
     for name in dropped:
-        values.pop(name, None)
+        if name in values:
+            del values[name]
     if "content_card_id" in values:
         values["card_id"] = values.pop("content_card_id")
     if user.device_id is not None:

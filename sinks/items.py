@@ -35,12 +35,17 @@ def pack_items(
     items: list[bytes] = []
     unpackable: list[Unpackable] = []
     for event in events:
-        item = _encode(event, encode, most)
-        if isinstance(item, Unpackable):
-            unpackable.append(item)
-        else:
-            fitting.append(event)
-            items.append(item)
+        try:
+            item = encode(event)
+        except Unencodable as error:
+            unpackable.append(Unpackable(event, "unencodable", str(error)))
+            continue
+        if len(item) > most:
+            detail = f"{len(item)} bytes encoded, at most {most} are taken"
+            unpackable.append(Unpackable(event, "too_large", detail))
+            continue
+        fitting.append(event)
+        items.append(item)
     runs = fill(map(len, items), envelope, limits.max_request_bytes, limits.max_items)
     return Packed(
         [
@@ -49,15 +54,3 @@ def pack_items(
         ],
         unpackable,
     )
-
-
-def _encode(event: bytes, encode: Callable[[bytes], bytes], most: int) -> bytes | Unpackable:
-    try:
-        item = encode(event)
-    except Unencodable as error:
-        return Unpackable(event, "unencodable", str(error))
-    if len(item) > most:
-        return Unpackable(
-            event, "too_large", f"{len(item)} bytes encoded, at most {most} are taken"
-        )
-    return item

@@ -14,8 +14,8 @@ from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
-from sinks.fields import Fields, Unencodable, User, encode_text, take_apart
-from sinks.mparticle_layout import MAX_VALUE_CHARS, Layout, TypeLayout, type_layout
+from sinks.fields import NOBODY, Unencodable, take_apart
+from sinks.mparticle_layout import Layout, TypeLayout, type_layout
 from sinks.packing import Envelope
 from sinks.sink import (
     AgeLimit,
@@ -217,13 +217,12 @@ class MParticleSink(Sink[MParticleConnector]):
         """What an event is grouped by; None for one that will not be sent."""
         try:
             fields = take_apart(event)
-            user = fields.user or User()
             of_type = self._layout_of(fields.event_type)
-            head = self._layout.take_head(fields.properties or {}, user, of_type.keeps_phone)
+            values, user = fields.properties or {}, fields.user or NOBODY
+            head = self._layout.take_head(values, user, of_type.keeps_phone)
         except Unencodable:
             return None
-        id_json = encode_text(fields.id)
-        return encoded_event(event, fields.id, id_json, user.external_user_id or "", head, event)
+        return encoded_event(event, fields, head, event)
 
     @property
     def _most_batch_bytes(self) -> int:
@@ -234,11 +233,16 @@ class MParticleSink(Sink[MParticleConnector]):
         encoded: list[EncodedEvent] = []
         unpackable: list[Unpackable] = []
         for event in events:
-            found = self._encode_event(event, most)
-            if isinstance(found, Unpackable):
-                unpackable.append(found)
-            else:
-                encoded.append(found)
+            try:
+                found = self._encode_event(event)
+            except Unencodable as error:
+                unpackable.append(Unpackable(event, "unencodable", str(error)))
+                continue
+            if found.weight > most:
+                detail = f"{found.weight} bytes as a user batch, at most {most} are taken"
+                unpackable.append(Unpackable(event, "too_large", detail))
+                continue
+            encoded.append(found)
         batches = group_by_user(encoded, most, self.max_events)
         url, headers = self._url(part, secrets), self._headers(part, secrets)
         return Packed(
@@ -277,26 +281,14 @@ class MParticleSink(Sink[MParticleConnector]):
             return headers
         return {**headers, "Authorization": basic(secrets[feed.key], secrets[feed.secret])}
 
-    def _encode_event(self, event: bytes, most: int) -> EncodedEvent | Unpackable:
-        try:
-            encoded = self._encoded(event, take_apart(event))
-        except Unencodable as error:
-            return Unpackable(event, "unencodable", str(error))
-        if encoded.weight > most:
-            detail = f"{encoded.weight} bytes as a user batch, at most {most} are taken"
-            return Unpackable(event, "too_large", detail)
-        return encoded
-
-    def _encoded(self, event: bytes, fields: Fields) -> EncodedEvent:
-        values = fields.properties or {}
-        user = fields.user or User()
+    def _encode_event(self, event: bytes) -> EncodedEvent:
+        fields = take_apart(event)
         of_type = self._layout_of(fields.event_type)
+        values, user = fields.properties or {}, fields.user or NOBODY
         # What identifies user and device is taken out of the values; attributes are what is left.
         head = self._layout.take_head(values, user, of_type.keeps_phone)
-        id_json = encode_text(fields.id)
-        may_be_long = len(event) > MAX_VALUE_CHARS  # a character takes a byte at least
-        body = self._layout.event(fields, values, id_json, of_type, may_be_long)
-        return encoded_event(event, fields.id, id_json, user.external_user_id or "", head, body)
+        body = self._layout.event(fields, values, of_type, len(event))
+        return encoded_event(event, fields, head, body)
 
     def _type_layout(self, spelling: str) -> TypeLayout:
         event_type = canonical_event_type(spelling)

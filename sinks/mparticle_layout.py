@@ -14,12 +14,12 @@ from msgspec import Raw
 
 from schemas.catalogue import VARIATION, VARIATION_OF_BANNERS
 from sinks.fields import (
+    NOBODY,
     Fields,
     Unencodable,
     User,
     Values,
     encode_json,
-    encode_text,
     is_nested,
     is_text,
     rearrange,
@@ -34,28 +34,22 @@ MAX_VALUE_CHARS = 4_096
 class TypeLayout:
     """What the type of an event decides."""
 
+    name: str
     dropped: tuple[str, ...]
     """Fields that stand in no tab."""
     keeps_phone: bool
     """Whether the number that a message went to stays an attribute of the event besides."""
-    start: bytes
-    """The event's JSON up to its id."""
-    end: bytes
-    """The event's JSON after its attributes."""
+    is_uninstall: bool
+    """mParticle has a type of its own for it."""
 
 
 def type_layout(event_type: str, name: str) -> TypeLayout:
     """The layout of a (canonical) event type that mParticle knows by this name."""
-    if event_type == "users.behaviors.Uninstall":  # mParticle has a type of its own for it
-        kind, end = b"uninstall", b"}}"
-    else:
-        kind = b"custom_event"
-        end = b',"event_name":%b,"custom_event_type":"other"}}' % encode_text(name)
     return TypeLayout(
+        name,
         _DROPPED + _DROPPED_OF_TYPE.get(event_type, ()),
         event_type.startswith("users.messages.sms."),
-        b'{"event_type":"%b","data":{"source_message_id":' % kind,
-        end,
+        event_type == "users.behaviors.Uninstall",
     )
 
 
@@ -71,22 +65,23 @@ class Layout:
     attribute_values: Literal["json", "text"]
 
     def take_head(self, values: Values, user: User, keeps_phone: bool) -> bytes:
-        """Take user and device out of the values: a batch's JSON up to its events."""
-        identities = self._take_identities(values, user)
-        attributes = b"{}" if values.keys().isdisjoint(_OF_PHONE) else _phone(values, keeps_phone)
-        device = b"{}" if values.keys().isdisjoint(_OF_DEVICE) else self._device(values, user)
-        return b'%b%b},"user_attributes":%b,"device_info":%b' % (
-            *(self._start, identities, attributes, device),
-        )
-
-    @functools.cached_property
-    def _start(self) -> bytes:
-        """The JSON up to the user's id.
+        """Take user and device out of the values: a batch's JSON up to its events.
 
         There is no `schema_version`, which mParticle's schema does not know.
         """
-        environment, key = encode_text(self.environment), encode_text(self.identity_key)
-        return b'{"environment":%b,"user_identities":{%b:' % (environment, key)
+        if not user.external_user_id:
+            raise Unencodable("user.external_user_id", "mParticle takes no event without it")
+        identities = {self.identity_key: user.external_user_id}
+        if email := take_text(values, "email_address"):
+            identities["email"] = email
+        lacks = values.keys().isdisjoint
+        head = {
+            "environment": self.environment,
+            "user_identities": identities,
+            "user_attributes": {} if lacks(_OF_PHONE) else _phone(values, keeps_phone),
+            "device_info": {} if lacks(_OF_DEVICE) else self._device(values, user),
+        }
+        return encode_json(head)[:-1]
 
     @functools.cached_property
     def _platforms(self) -> Mapping[str, str]:
@@ -97,31 +92,24 @@ class Layout:
         """The types of values that can be attributes as they are."""
         return frozenset({str} if self.attribute_values == "text" else {str, int, bool, Raw})
 
-    def event(
-        self,
-        fields: Fields,
-        values: Values,
-        id_json: bytes,
-        of_type: TypeLayout,
-        may_be_long: bool,
-    ) -> bytes:
+    def event(self, fields: Fields, values: Values, of_type: TypeLayout, size: int) -> bytes:
         """The event's JSON; its attributes are the values that are left.
 
-        `may_be_long` tells whether one of them may be too long for an attribute.
+        `size` is that of the event as it came, in bytes.
         """
-        attributes = encode_json(self._attributes(values, fields, of_type, may_be_long))
-        return b'%b%b,"timestamp_unixtime_ms":%d,"custom_attributes":%b%b' % (
-            *(of_type.start, id_json, fields.time * 1_000, attributes, of_type.end),
-        )
+        rearrange(values, fields.user or NOBODY, of_type.dropped)
+        data: dict[str, Any] = {
+            "source_message_id": fields.id,
+            "timestamp_unixtime_ms": fields.time * 1_000,
+            "custom_attributes": self._attributes(values, fields.id, size),
+        }
+        if of_type.is_uninstall:
+            return encode_json({"event_type": "uninstall", "data": data})
+        data["event_name"] = of_type.name
+        data["custom_event_type"] = "other"
+        return encode_json({"event_type": "custom_event", "data": data})
 
-    def _take_identities(self, values: Values, user: User) -> bytes:
-        if not user.external_user_id:
-            raise Unencodable("user.external_user_id", "mParticle takes no event without it")
-        user_id = encode_text(user.external_user_id)
-        email = take_text(values, "email_address")
-        return user_id if email is None else b'%b,"email":%b' % (user_id, encode_text(email))
-
-    def _device(self, values: Values, user: User) -> bytes:
+    def _device(self, values: Values, user: User) -> Mapping[str, Any]:
         """What is known of the device; what the schema does not take is left among the values."""
         info: dict[str, Any] = {}
         platform = _mapped(values.get("platform"), self._platforms)
@@ -141,20 +129,18 @@ class Layout:
             info["ios_idfv"] = user.device_id
         if "ad_id" in values:
             info |= _take_ad_id(values)
-        return encode_json(info)
+        return info
 
-    def _attributes(
-        self, values: Values, fields: Fields, of_type: TypeLayout, may_be_long: bool
-    ) -> Values:
-        """The values that are left, without nulls.
+    def _attributes(self, values: Values, event_id: str, size: int) -> Values:
+        """The values, without nulls, as far as they can be attributes.
 
         Raises:
             Unencodable: there are more than an event may have; which to leave out is not ours to say.
         """
-        rearrange(values, fields.user or User(), of_type.dropped)
+        may_be_long = size > MAX_VALUE_CHARS  # a character takes a byte at least
         if may_be_long or not self._scalars.issuperset(map(type, values.values())):
             values = self._flatten(values)
-        values["source_request_id"] = fields.id
+        values["source_request_id"] = event_id
         if len(values) > MAX_ATTRIBUTES:
             raise Unencodable("properties", f"{len(values)} attributes, at most {MAX_ATTRIBUTES}")
         return values
@@ -194,7 +180,7 @@ class Layout:
         return units[: 2 * (MAX_VALUE_CHARS - 1)].decode("utf-16-le", "ignore") + "…"
 
 
-def _phone(values: Values, keeps_phone: bool) -> bytes:
+def _phone(values: Values, keeps_phone: bool) -> Mapping[str, str]:
     """The user's phone number, as user attributes.
 
     `to_phone_number` stays an attribute of SMS events besides: so the platform's page of mParticle
@@ -205,7 +191,7 @@ def _phone(values: Values, keeps_phone: bool) -> bytes:
         phone = take_text(values, "user_phone_number")
     elif not keeps_phone:
         del values["to_phone_number"]
-    return b"{}" if phone is None else b'{"$mobile":%b}' % encode_text(phone)
+    return {} if phone is None else {"$mobile": phone}
 
 
 _OF_PHONE = frozenset({"to_phone_number", "user_phone_number"})

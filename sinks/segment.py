@@ -7,7 +7,6 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from schemas.catalogue import (
     VARIATION,
@@ -21,10 +20,10 @@ from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
 from sinks.fields import (
+    NOBODY,
     REDACTED,
     Fields,
     Unencodable,
-    User,
     Values,
     encode_json,
     is_text,
@@ -168,19 +167,6 @@ class _TypeLayout(NamedTuple):
     """What the field `url` is called."""
 
 
-class _Track(msgspec.Struct, rename="camel", tag_field="type", tag="track", gc=False):
-    """One item; it has no `sentAt`, by which Segment would shift the time of late events."""
-
-    event: str
-    message_id: str
-    timestamp: str
-    context: Mapping[str, Mapping[str, str]]
-    """`device` and `traits` are always there, if empty."""
-    properties: Values
-    user_id: str | UnsetType = UNSET
-    anonymous_id: str | UnsetType = UNSET
-
-
 _PLATFORM_IS_DEVICE_TYPE = frozenset(
     {
         "users.messages.contentcard.Click",
@@ -206,25 +192,44 @@ _DROPPED_OF_TYPE = {
     "users.messages.banner.Abort": ("platform",),
     "users.messages.whatsapp.Click": ("url",),
 }
+_OF_CONTEXT = frozenset(
+    {"device_model", "platform", "email_address", "to_phone_number", "user_phone_number"}
+)
+_EMPTY: Mapping[str, Mapping[str, str]] = {"device": {}, "traits": {}}
+"""The context of an event that says nothing of device and traits; both are always there."""
 
 
-def _track(fields: Fields, of_type: _TypeLayout) -> _Track:
+def _track(fields: Fields, of_type: _TypeLayout) -> Mapping[str, Any]:
+    """One item; it has no `sentAt`, by which Segment would shift the time of late events."""
     values = fields.properties or {}
-    user = fields.user or User()
-    external = user.external_user_id
-    user_id = external if external and is_set(external) else UNSET
-    anonymous_id = _anonymous_id(user.user_id)
-    if user_id is UNSET and anonymous_id is UNSET:
+    user = fields.user or NOBODY
+    track: dict[str, Any] = {
+        "type": "track",
+        "event": of_type.name,
+        "messageId": _message_id(fields.id),
+        "timestamp": _timestamp(fields.time),
+        "context": _EMPTY,
+        "properties": values,
+    }
+    if is_set(user.external_user_id):
+        track["userId"] = user.external_user_id
+    if is_text(user.user_id):
+        track["anonymousId"] = user.user_id
+    elif user.user_id not in _NOBODY:
+        raise Unencodable("user.user_id", "no text, which Segment's anonymousId is")
+    elif "userId" not in track:
         raise Unencodable(
             "user", "neither external_user_id nor user_id, of which Segment needs one"
         )
-    context = _EMPTY if values.keys().isdisjoint(_OF_CONTEXT) else _take_context(values, of_type)
+    if not values.keys().isdisjoint(_OF_CONTEXT):
+        track["context"] = _take_context(values, of_type)
     rearrange(values, user, of_type.dropped)
     if of_type.link != "url" and "url" in values:
         values[of_type.link] = values.pop("url")
-    time = _timestamp(fields.time)
-    message_id = _message_id(fields.id)
-    return _Track(of_type.name, message_id, time, context, values, user_id, anonymous_id)
+    return track
+
+
+_NOBODY = (None, "", REDACTED)
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -250,22 +255,8 @@ def _take_context(values: Values, of_type: _TypeLayout) -> Mapping[str, Mapping[
     return {"device": device, "traits": traits}
 
 
-_OF_CONTEXT = frozenset(
-    {"device_model", "platform", "email_address", "to_phone_number", "user_phone_number"}
-)
-_EMPTY: Mapping[str, Mapping[str, str]] = {"device": {}, "traits": {}}
-
-
 def _message_id(event_id: str) -> str:
     """The event's id, by which Segment de-duplicates; of one that is too long, the SHA-256."""
     if len(event_id) <= MAX_MESSAGE_ID_CHARS:
         return event_id
     return hashlib.sha256(event_id.encode()).hexdigest()
-
-
-def _anonymous_id(user_id: Any) -> str | UnsetType:
-    if is_text(user_id):
-        return user_id
-    if user_id is None or user_id in ("", REDACTED):
-        return UNSET
-    raise Unencodable("user.user_id", "no text, which Segment's anonymousId is")

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from sinks.fields import NOBODY, Fields, encode_json
+
 _EVENTS = b',"events":['
 _REQUEST_ID = b'],"source_request_id":'
 _FRAME_BYTES = len(_EVENTS) + len(_REQUEST_ID) + len(b"}")
 _HASH_BYTES = 66
 """A SHA-256 in quotes."""
-_encode = msgspec.json.Encoder().encode
 
 
 class EncodedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -27,12 +28,12 @@ class EncodedEvent(msgspec.Struct, frozen=True, gc=False):
     """What a batch of this event weighs."""
 
 
-def encoded_event(
-    original: bytes, event_id: str, id_json: bytes, user: str, head: bytes, body: bytes
-) -> EncodedEvent:
+def encoded_event(original: bytes, fields: Fields, head: bytes, body: bytes) -> EncodedEvent:
     """An event with its weight."""
+    id_json = encode_json(fields.id)
     weight = len(head) + _FRAME_BYTES + len(body) + len(id_json)
-    return EncodedEvent(original, event_id, id_json, user, head, body, weight)
+    user = (fields.user or NOBODY).external_user_id or ""
+    return EncodedEvent(original, fields.id, id_json, user, head, body, weight)
 
 
 class UserBatch(msgspec.Struct, gc=False):
@@ -70,7 +71,7 @@ class UserBatch(msgspec.Struct, gc=False):
     def _hash_of_ids(self) -> bytes:
         """What mParticle de-duplicates a batch of several by."""
         ids = "\n".join([member.event_id for member in self.members])
-        return _encode(hashlib.sha256(ids.encode()).hexdigest())
+        return encode_json(hashlib.sha256(ids.encode()).hexdigest())
 
 
 def group_by_user(
