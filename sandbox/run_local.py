@@ -103,7 +103,7 @@ def _pipeline(
         *(sys.executable, "-m", "pipeline", "run", "--allow_local_partners"),
         *("--connectors", str(folder / "connectors.json"), "--subscription", SUBSCRIPTION),
         *("--hold", str(folder / "held"), "--dead_letters", str(folder / "dead-letters")),
-        *("--report", str(folder / "report.json")),
+        *("--report", str(folder / "report.json"), "--report_every", "1"),
         *(QUICK_PROBES if arguments.keep else ()),
     ]
     with (folder / "pipeline.log").open("wb") as log:
