@@ -57,7 +57,6 @@ def _encode(event: bytes, encode: Callable[[bytes], bytes], most: int) -> bytes 
     except Unencodable as error:
         return Unpackable(event, "unencodable", str(error))
     if len(item) > most:
-        return Unpackable(
-            event, "too_large", f"{len(item)} bytes encoded, at most {most} are taken"
-        )
+        detail = f"{len(item)} bytes encoded, at most {most} are taken"
+        return Unpackable(event, "too_large", detail, len(item), most)
     return item

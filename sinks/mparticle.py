@@ -284,7 +284,7 @@ class MParticleSink(Sink[MParticleConnector]):
             return Unpackable(event, "unencodable", str(error))
         if encoded.weight > most:
             detail = f"{encoded.weight} bytes as a user batch, at most {most} are taken"
-            return Unpackable(event, "too_large", detail)
+            return Unpackable(event, "too_large", detail, encoded.weight, most)
         return encoded
 
     def _encoded(self, event: bytes, fields: Fields) -> EncodedEvent:
