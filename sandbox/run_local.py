@@ -32,6 +32,8 @@ PAGE_PORT = 8600
 READ_SECONDS = 10.0
 """How long the pipeline has to read the last that was published."""
 STOP_SECONDS = 60
+LINE_SECONDS = 5.0
+"""Between two lines where there is no terminal for a table."""
 SEEN_SECONDS = 1.5
 """How long an open page has to see how the run ended."""
 QUICK_PROBES = ("--probe_min", "2", "--probe_max", "5")
@@ -149,14 +151,16 @@ class _LocalRun:
         """Show the report while it grows: until the pipeline ends, it is over, or time is up."""
         give_up_at = time.monotonic() + (seconds or float("inf"))
         report: Report = {}
+        line, line_at = "", 0.0
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while self.process.poll() is None and time.monotonic() < give_up_at:
-                before, report = report, _read_report(self.folder) or report
+                report = _read_report(self.folder) or report
                 title = f"{report.get('received', 0):,} of {self.feed.published:,} received"
                 if self.console.is_terminal:
                     live.update(_table(report, title))
-                elif report != before:
+                elif title != line and time.monotonic() >= line_at:
                     self.console.print(title)
+                    line, line_at = title, time.monotonic() + LINE_SECONDS
                 if is_over(report):
                     return
                 time.sleep(0.25)
