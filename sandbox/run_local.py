@@ -5,6 +5,7 @@ own that reads Pub/Sub and speaks HTTP. A page shows the run while it goes.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import signal
@@ -47,9 +48,9 @@ def main() -> int:
     arguments = _arguments()
     folder = Path(arguments.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").unlink(missing_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with start_pubsub() as pubsub, _partners() as partners:
+    with _alone_in(folder), start_pubsub() as pubsub, _partners() as partners:
+        (folder / "report.json").unlink(missing_ok=True)
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
         if not arguments.keep:
             partners.set_fault("crm-hook", Fault(reject_ids=frozenset({POISON_ID})))
@@ -79,6 +80,17 @@ def _arguments() -> argparse.Namespace:
     if arguments.events is None:
         arguments.events = 200 if arguments.keep else 20_000
     return arguments
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two runs would deliver what the other holds, and neither's books would balance."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another local run has {folder}: end it, or give this one a --folder")
+        yield
 
 
 @contextmanager

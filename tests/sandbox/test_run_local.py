@@ -1,5 +1,6 @@
 """The local run, as a newcomer starts it."""
 
+import fcntl
 import json
 import os
 import signal
@@ -56,6 +57,22 @@ def test_it_ends_by_itself_with_balanced_books_of_every_kind(tmp_path: Path) -> 
     assert report["connectors"]["warehouse"]["filtered"]["no_external_user_id"] > 0
     reasons = {letter["reason"] for letter in letters_in(tmp_path / "dead-letters")}
     assert {"invalid_json", "rejected", "too_large"} <= reasons
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = subprocess.run(
+            [*COMMAND, "--folder", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"another local run has {tmp_path}: end it")
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 @needs_proc
