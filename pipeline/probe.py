@@ -38,8 +38,7 @@ def tested_lines(tested: Tested, proves_delivery: bool) -> Iterator[str]:
         yield f"REFUSED   {answer}: {types_of_request}"
     for reason in sorted({reason for _, reason in tested.left_out}):
         left_out = sorted(one for one, of in tested.left_out if of == reason)
-        count = f"{len(left_out)} type{'' if len(left_out) == 1 else 's'}"
-        yield f"left out  {reason}, {count}: {', '.join(left_out)}"
+        yield f"left out  {reason} ({len(left_out)}): {', '.join(left_out)}"
 
 
 def tested_as_json(tested: Tested, proves_delivery: bool) -> dict[str, Any]:
