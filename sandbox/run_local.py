@@ -8,6 +8,7 @@ import argparse
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from sandbox.partners import Fault, PartnerSandbox
 from sandbox.pubsub import start_pubsub
 from sandbox.watching import RunWatch
 
+OWN_FOLDER = ".run_local"
+LOCK = "lock"
 PAGE_PORT = 8600
 """Where the page is, unless somebody is there: so a page that was left open shows the next run."""
 READ_SECONDS = 10.0
@@ -46,10 +49,12 @@ Report = Mapping[str, Any]
 def main() -> int:
     """Run it; returns 0 when every event is accounted for."""
     arguments = _arguments()
-    folder = Path(arguments.folder).absolute()
+    folder = Path(arguments.folder or OWN_FOLDER).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 120)
     with _alone_in(folder), start_pubsub() as pubsub, _partners() as partners:
+        if arguments.folder is None:
+            _empty(folder)
         (folder / "report.json").unlink(missing_ok=True)
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
         if not arguments.keep:
@@ -74,7 +79,7 @@ def _arguments() -> argparse.Namespace:
     add("--keep", action="store_true", help="publish events, and stay up, until Ctrl-C")
     add("--events", type=int, help="sample events at the start: 20000, with --keep 200")
     add("--rate", type=float, default=60, help="events a second after those, with --keep: 60")
-    add("--folder", default=".run_local", help="where files are written")
+    add("--folder", help=f"where files are written and stay: {OWN_FOLDER}, which is emptied first")
     add("--seconds", type=float, default=100, help="give up after this long, without --keep")
     arguments = parser.parse_args()
     if arguments.events is None:
@@ -85,12 +90,21 @@ def _arguments() -> argparse.Namespace:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Two runs would deliver what the other holds, and neither's books would balance."""
-    with (folder / "lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"another local run has {folder}: end it, or give this one a --folder")
         yield
+
+
+def _empty(folder: Path) -> None:
+    """Take away what an earlier run has left."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 @contextmanager

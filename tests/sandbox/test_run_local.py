@@ -13,6 +13,7 @@ import pytest
 from tests.pipeline.running import eventually, letters_in
 from tests.sandbox.local_run import LocalRun
 
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "sandbox.run_local"]
 
 
@@ -35,7 +36,7 @@ def processes_of(folder: Path) -> dict[int, str]:
 
 def test_it_ends_by_itself_with_balanced_books_of_every_kind(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [*COMMAND, "--events", "1000", "--folder", str(tmp_path)],
+        [ROOT / "run_local.sh", "--events", "1000", "--folder", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=110,
@@ -73,6 +74,21 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"another local run has {tmp_path}: end it")
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_its_own_folder_is_emptied_and_another_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / ".run_local", tmp_path / "other"):
+        (folder / "held" / "queue").mkdir(parents=True)
+        (folder / "held" / "left").touch()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for arguments in ([], ["--folder", "other"]):
+        command = [*COMMAND, "--events", "20", *arguments]
+        subprocess.run(command, env=environment, capture_output=True, timeout=110, check=True)
+    assert not (tmp_path / ".run_local" / "held" / "left").exists()
+    assert (tmp_path / "other" / "held" / "left").exists()
 
 
 @needs_proc
