@@ -242,7 +242,7 @@ def test_what_failed_is_still_shown_after_many_that_did_not(
     [
         ("suspended", ["Next probe in", "now", "Dead letters in", "47 h 59 min"]),
         ("holding", ["Next try in", "a moment", "Dead letters in", "47 h 59 min"]),
-        ("resuming", ["Less each second", "50", "Nothing held in", "about 3 s"]),
+        ("resuming", ["Fewer a second", "50", "Nothing held in", "about 3 s"]),
     ],
 )
 def test_a_card_says_what_comes_next(

@@ -124,7 +124,7 @@ function leaving({ held, holding }) {
   const before = holding.at(-1 - LEAVING_SECONDS) ?? held;
   const less = (before - held) / LEAVING_SECONDS;
   return [
-    ["Less each second", less > 0 ? rate(less) : "–"],
+    ["Fewer a second", less > 0 ? rate(less) : "–"],
     ["Nothing held in", less > 0 ? `about ${duration((held / less) * 1_000 + 999)}` : "–"],
   ];
 }
