@@ -7,5 +7,4 @@ set -euo pipefail
 cd "$(dirname "$0")"
 currents_extra=sandbox
 source ./venv.sh
-rm -rf .run_local
 exec .venv/bin/python -m sandbox.run_local "$@"

@@ -12,7 +12,7 @@ from pipeline.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 from pipeline.forecast import forecast_as_json, forecast_lines, forecast_of
 from pipeline.probe import probe_line
 from runtime.address import AddressPolicy
-from runtime.connectors import Config, segment_overlaps, with_historical
+from runtime.connectors import Config, warnings_of, with_historical
 from runtime.forecast import Forecast
 from runtime.probing import Probed, Prober
 from runtime.showing import pretty
@@ -56,7 +56,7 @@ def check_connectors(
         _print(found, as_json)
         return EXIT_USAGE
     found.valid, found.version, found.connectors = True, config.version, list(config.connectors)
-    found.warnings = [str(warning) for warning in segment_overlaps(config)]
+    found.warnings = [str(warning) for warning in warnings_of(config)]
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
     count = len(config.connectors)

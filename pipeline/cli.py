@@ -4,6 +4,7 @@ So help, completion and a mistyped option are answered at once: Beam alone takes
 """
 # ruff: noqa: PLC0415
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
@@ -12,8 +13,8 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -29,12 +30,39 @@ _QUIET = {"gcsfs": logging.CRITICAL}
 """Libraries that log a traceback of what they raise besides: it is told in a line."""
 
 
+class _BadUsage(click.ClickException):
+    """A mistake in the command line, in a line; click's own takes four."""
+
+    exit_code = EXIT_USAGE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=True)
+
+
+@contextlib.contextmanager
+def _in_a_line() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        said = error.format_message().rstrip(".")
+        # A question names what may be meant.
+        where = error.ctx.command_path if error.ctx else "currents"
+        raise _BadUsage(said if said.endswith("?") else f"{said}; see {where} --help") from None
+
+
 class _Program(click.Group):
     """What a command raises is told in a line, and what to do where that is known."""
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        with _in_a_line():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _in_a_line():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except UsageError as error:

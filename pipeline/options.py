@@ -4,7 +4,8 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.run_options import add_run_options
+from pipeline.run_options import add_run_options, run_option_names
+from runtime.suggesting import suggestion
 
 
 class RunOptions(PipelineOptions):  # type: ignore[misc]
@@ -27,7 +28,10 @@ def parse_options(arguments: list[str]) -> PipelineOptions:
         _, unknown = parser.parse_known_args(arguments)
         if unknown:
             name = unknown[0].partition("=")[0]
-            raise argparse.ArgumentError(None, f"unknown option {name}; see currents run --help")
+            meant = suggestion(name, (option for option, _ in run_option_names()))
+            raise argparse.ArgumentError(
+                None, f"unknown option {name}{meant or '; see currents run --help'}"
+            )
 
     options = PipelineOptions(arguments)
     options.get_all_options(add_extra_args_fn=check)

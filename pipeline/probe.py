@@ -34,10 +34,11 @@ def tested_lines(tested: Tested, proves_delivery: bool) -> Iterator[str]:
     yield f"{count} test events of {types} types were answered as delivered"
     if count and not proves_delivery:
         yield "this partner answers so whatever it keeps: look whether they have arrived there"
-    for (event_type, reason), number in sorted(tested.left_out.items()):
-        yield f"left out  {event_type}: {reason}{f' ({number})' if number > 1 else ''}"
     for types_of_request, answer in tested.refused:
         yield f"REFUSED   {answer}: {types_of_request}"
+    for reason in sorted({reason for _, reason in tested.left_out}):
+        left_out = sorted(one for one, of in tested.left_out if of == reason)
+        yield f"left out  {reason} ({len(left_out)}): {', '.join(left_out)}"
 
 
 def tested_as_json(tested: Tested, proves_delivery: bool) -> dict[str, Any]:

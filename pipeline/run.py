@@ -31,7 +31,7 @@ from pipeline.progress import Goal, Look, Progress
 from pipeline.run_options import DRY_RUN
 from runtime.address import AddressPolicy
 from runtime.config_store import ConfigStore
-from runtime.connectors import ConfigError, ConnectorEntry, segment_overlaps
+from runtime.connectors import ConfigError, ConnectorEntry, warnings_of
 from runtime.files import NoSuchInput, expand_patterns
 from runtime.forecast import make_forecast
 from runtime.hold.bounded_release import held_lanes
@@ -55,7 +55,6 @@ DATAFLOW = "DataflowRunner"
 _SUBSCRIPTION = re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[^/\s]+")
 """As Beam's own reader wants it."""
 
-REPORT_SECONDS = 5.0
 
 _logger = logging.getLogger(__name__)
 
@@ -69,6 +68,7 @@ class Run:
     options: PipelineOptions
     runner: str
     report: str | None
+    report_every_seconds: float
     is_dry: bool = False
 
 
@@ -143,7 +143,7 @@ def prepare(arguments: list[str]) -> Run:
     standard.runner = runner
     standard.streaming = engine is not Engine.BOUNDED
     source = Source(engine, ours.subscription, ranges)
-    return Run(source, settings, options, runner, ours.report, is_dry)
+    return Run(source, settings, options, runner, ours.report, ours.report_every, is_dry)
 
 
 def _check_options(ours: Any) -> None:
@@ -159,7 +159,8 @@ def _check_options(ours: Any) -> None:
         )
     if ours.subscription and not _SUBSCRIPTION.fullmatch(ours.subscription):
         raise UsageError(
-            f"--subscription {ours.subscription}: it has the form projects/P/subscriptions/S"
+            f"--subscription {ours.subscription}: it has the form projects/P/subscriptions/S, "
+            "where P is a project's id: 6 to 63 characters of a-z, 0-9 and -, a letter first"
         )
 
 
@@ -233,7 +234,7 @@ def _check_connectors(settings: WorkerSettings, runner: str) -> None:
         store = ConfigStore(settings.connectors, settings.address_policy, 0)
     except ConfigError as error:
         raise UsageError("\n".join(map(str, error.problems))) from None
-    for warning in segment_overlaps(store.current()):
+    for warning in warnings_of(store.current()):
         _logger.warning("%s", warning)
     problems = [
         f"connector {name!r}: {problem}"
@@ -411,7 +412,7 @@ def _reporting(plan: Run, worker: Worker, started: float, stop: _Stop) -> Iterat
         progress.take(_look(plan, worker, started, stop.has_come))
 
     progress = Progress(_goal_of(plan.source))
-    repeating = Repeating("report", REPORT_SECONDS, write)
+    repeating = Repeating("report", plan.report_every_seconds, write)
     with showing(progress, look):
         if plan.report:
             repeating.start()

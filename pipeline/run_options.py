@@ -10,6 +10,8 @@ from schemas.connector import Seconds, Url
 
 _DEFAULTS = WorkerSettings(connectors="", hold="", dead_letters="")
 
+REPORT_SECONDS = 5.0
+
 DRY_RUN = "--dry_run"
 """Beam has an option of this name, for its own tests: ours is taken out before Beam looks."""
 
@@ -30,6 +32,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--dead_letters", help="where dead letters are written (a file run: ./dead-letters)")
     add("--report", help="a file to write the report to, as JSON")
     add_time = functools.partial(add, type=_time, metavar="TIME")
+    add_time(
+        "--report_every",
+        default=Seconds(REPORT_SECONDS),
+        help="how often it is rewritten while events stream; 5 s by default",
+    )
     add_time(
         "--config_refresh",
         default=Seconds(_DEFAULTS.config_refresh_seconds),

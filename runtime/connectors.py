@@ -14,6 +14,7 @@ import yaml
 from runtime.address import AddressPolicy
 from runtime.problems import Problem, allowed_values, describe, show
 from runtime.storage import StorageError, check_place, read_file
+from runtime.suggesting import suggestion
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.connector import Connector, Url, decode_hook, schema_hook, secret_references
 from schemas.setting_texts import setting_texts
@@ -112,7 +113,26 @@ def _historical(entry: ConnectorEntry) -> ConnectorEntry:
     return replace(entry, settings=settings, sink=type(entry.sink)(settings))
 
 
-def segment_overlaps(config: Config) -> Iterator[Problem]:
+def warnings_of(config: Config) -> Iterator[Problem]:
+    """What is valid and yet seldom meant."""
+    yield from _segment_overlaps(config)
+    for entry in config.connectors.values():
+        for pattern in entry.settings.events or ():
+            if not _names_a_type(pattern):
+                yield Problem(
+                    entry.settings.name,
+                    "events",
+                    f"no event type that is known is {pattern!r}"
+                    + suggestion(pattern, event_types()),
+                )
+
+
+def _names_a_type(pattern: str) -> bool:
+    canonical = canonical_event_type(pattern)
+    return any(fnmatchcase(event_type, canonical) for event_type in event_types())
+
+
+def _segment_overlaps(config: Config) -> Iterator[Problem]:
     """Warn of Segment connectors that would send the same event twice.
 
     Segment de-duplicates on `messageId` across sources and workspaces (Segment, "Handling duplicate

@@ -14,6 +14,7 @@ from runtime.keeping import Letters
 from runtime.receipts import Receipts
 from runtime.routing import Router
 from runtime.showing import placeholders, shown
+from runtime.suggesting import suggestion
 from schemas.batch import Batch
 from schemas.catalogue import canonical_event_type, event_types
 from schemas.event import EventHeader, InvalidEvent, decode_event
@@ -89,7 +90,11 @@ def _packed(
     if packed.unpackable:
         (unpackable,) = packed.unpackable
         reason, detail = unpackable.reason, unpackable.detail
-        return Explanation("dead_letter", reason, detail, lane, rules, [size])
+        sizes = [size]
+        if unpackable.most_bytes:
+            what = "what the event becomes at this partner"
+            sizes.insert(0, Size(what, unpackable.found_bytes, unpackable.most_bytes))
+        return Explanation("dead_letter", reason, detail, lane, rules, sizes)
     sizes = [size, *(made for request in packed.requests for made in _sizes(entry, request))]
     return Explanation(
         "held" if entry.settings.paused else "sent",
@@ -159,6 +164,8 @@ def _app_group(groups: Sequence[str] | None, header: EventHeader) -> Rule:
 
 def _event_type(entry: ConnectorEntry, spelling: str, event_type: str) -> Rule:
     known = "" if event_type in event_types() else "; the catalogue does not know it"
+    if known:
+        known += suggestion(event_type, event_types()).replace(";", ",")
     name = event_type if spelling == event_type else f"{spelling}, which is {event_type}"
     patterns = entry.settings.events
     wanted = "not set: all types" if patterns is None else f"set are {', '.join(patterns)}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.suggesting import suggestion
 from schemas.connector import schema_hook
 
 _MAX_FOUND_CHARS = 60
@@ -52,12 +53,14 @@ _OF_MSGSPEC = ("Expected", "Invalid enum")
 
 def _misnamed(text: str, connector: str, field: str, properties: Mapping[str, Any]) -> Problem:
     """A setting that there is not, or that has to be there."""
-    name = f"{field}.{text.split('`')[1]}".lstrip(".")
+    given = text.split("`")[1]
+    name = f"{field}.{given}".lstrip(".")
     if "missing" in text:
         return Problem(connector, name, "is missing")
-    return Problem(
-        connector, name, "is unknown" + ("" if field else f"; {allowed_values(properties)}")
-    )
+    if field:
+        return Problem(connector, name, "is unknown")
+    meant = suggestion(given, properties)
+    return Problem(connector, name, f"is unknown{meant or f'; {allowed_values(properties)}'}")
 
 
 def _properties_of(settings_type: type) -> dict[str, Any]:

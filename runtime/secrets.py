@@ -139,13 +139,22 @@ def _from_file(reference: str, name: str) -> str:
         raise SecretError(reference, "the path is no file's") from None
 
 
+_ADVICE = {
+    "DefaultCredentialsError": ": this process has no account at Google; on a laptop "
+    "`gcloud auth application-default login` gives it yours",
+    "NotFound": ": there is no such secret, or no such version of it",
+    "PermissionDenied": ": the account needs roles/secretmanager.secretAccessor on it",
+}
+
+
 def _from_google(reference: str, name: str) -> str:
     try:
         client = secretmanager.SecretManagerServiceClient()
         answer = client.access_secret_version(name=name, timeout=20)
         return answer.payload.data.decode()
     except (GoogleAPICallError, GoogleAuthError, RetryError) as error:
-        raise SecretError(reference, f"Secret Manager: {type(error).__name__}") from error
+        name = type(error).__name__
+        raise SecretError(reference, f"Secret Manager: {name}{_ADVICE.get(name, '')}") from error
     except UnicodeDecodeError:
         raise SecretError(reference, "the secret is no UTF-8 text") from None
     except (OSError, ValueError, AttributeError) as error:  # of a damaged key file of our own

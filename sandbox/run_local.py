@@ -5,8 +5,10 @@ own that reads Pub/Sub and speaks HTTP. A page shows the run while it goes.
 """
 
 import argparse
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,11 +29,15 @@ from sandbox.partners import Fault, PartnerSandbox
 from sandbox.pubsub import start_pubsub
 from sandbox.watching import RunWatch
 
+OWN_FOLDER = ".run_local"
+LOCK = "lock"
 PAGE_PORT = 8600
 """Where the page is, unless somebody is there: so a page that was left open shows the next run."""
 READ_SECONDS = 10.0
 """How long the pipeline has to read the last that was published."""
 STOP_SECONDS = 60
+LINE_SECONDS = 5.0
+"""Between two lines where there is no terminal for a table."""
 SEEN_SECONDS = 1.5
 """How long an open page has to see how the run ended."""
 QUICK_PROBES = ("--probe_min", "2", "--probe_max", "5")
@@ -43,11 +49,13 @@ Report = Mapping[str, Any]
 def main() -> int:
     """Run it; returns 0 when every event is accounted for."""
     arguments = _arguments()
-    folder = Path(arguments.folder).absolute()
+    folder = Path(arguments.folder or OWN_FOLDER).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").unlink(missing_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with start_pubsub() as pubsub, _partners() as partners:
+    with _alone_in(folder), start_pubsub() as pubsub, _partners() as partners:
+        if arguments.folder is None:
+            _empty(folder)
+        (folder / "report.json").unlink(missing_ok=True)
         os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.address
         if not arguments.keep:
             partners.set_fault("crm-hook", Fault(reject_ids=frozenset({POISON_ID})))
@@ -71,12 +79,32 @@ def _arguments() -> argparse.Namespace:
     add("--keep", action="store_true", help="publish events, and stay up, until Ctrl-C")
     add("--events", type=int, help="sample events at the start: 20000, with --keep 200")
     add("--rate", type=float, default=60, help="events a second after those, with --keep: 60")
-    add("--folder", default=".run_local", help="where files are written")
+    add("--folder", help=f"where files are written and stay: {OWN_FOLDER}, which is emptied first")
     add("--seconds", type=float, default=100, help="give up after this long, without --keep")
     arguments = parser.parse_args()
     if arguments.events is None:
         arguments.events = 200 if arguments.keep else 20_000
     return arguments
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two runs would deliver what the other holds, and neither's books would balance."""
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another local run has {folder}: end it, or give this one a --folder")
+        yield
+
+
+def _empty(folder: Path) -> None:
+    """Take away what an earlier run has left."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 @contextmanager
@@ -103,7 +131,7 @@ def _pipeline(
         *(sys.executable, "-m", "pipeline", "run", "--allow_local_partners"),
         *("--connectors", str(folder / "connectors.json"), "--subscription", SUBSCRIPTION),
         *("--hold", str(folder / "held"), "--dead_letters", str(folder / "dead-letters")),
-        *("--report", str(folder / "report.json")),
+        *("--report", str(folder / "report.json"), "--report_every", "1"),
         *(QUICK_PROBES if arguments.keep else ()),
     ]
     with (folder / "pipeline.log").open("wb") as log:
@@ -149,14 +177,16 @@ class _LocalRun:
         """Show the report while it grows: until the pipeline ends, it is over, or time is up."""
         give_up_at = time.monotonic() + (seconds or float("inf"))
         report: Report = {}
+        line, line_at = "", 0.0
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while self.process.poll() is None and time.monotonic() < give_up_at:
-                before, report = report, _read_report(self.folder) or report
+                report = _read_report(self.folder) or report
                 title = f"{report.get('received', 0):,} of {self.feed.published:,} received"
                 if self.console.is_terminal:
                     live.update(_table(report, title))
-                elif report != before:
+                elif title != line and time.monotonic() >= line_at:
                     self.console.print(title)
+                    line, line_at = title, time.monotonic() + LINE_SECONDS
                 if is_over(report):
                     return
                 time.sleep(0.25)

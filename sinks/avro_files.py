@@ -167,4 +167,5 @@ def path_name(event_type: str) -> str:
 
 
 def _too_large(event: bytes, max_bytes: int) -> Unpackable:
-    return Unpackable(event, "too_large", f"{len(event)} bytes, a file takes {max_bytes}")
+    detail = f"{len(event)} bytes, a file takes {max_bytes}"
+    return Unpackable(event, "too_large", detail, len(event), max_bytes)

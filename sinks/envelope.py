@@ -50,6 +50,5 @@ def _request(events: Sequence[bytes], url: str, headers: Mapping[str, str]) -> H
 
 def _too_large(event: bytes, max_bytes: int) -> Unpackable:
     size = EVENTS.weigh(len(event), 1)
-    return Unpackable(
-        event, "too_large", f"{size} bytes with its envelope, a request takes {max_bytes}"
-    )
+    detail = f"{size} bytes with its envelope, a request takes {max_bytes}"
+    return Unpackable(event, "too_large", detail, size, max_bytes)

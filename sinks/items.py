@@ -42,7 +42,7 @@ def pack_items(
             continue
         if len(item) > most:
             detail = f"{len(item)} bytes encoded, at most {most} are taken"
-            unpackable.append(Unpackable(event, "too_large", detail))
+            unpackable.append(Unpackable(event, "too_large", detail, len(item), most))
             continue
         fitting.append(event)
         items.append(item)

@@ -240,7 +240,7 @@ class MParticleSink(Sink[MParticleConnector]):
                 continue
             if found.weight > most:
                 detail = f"{found.weight} bytes as a user batch, at most {most} are taken"
-                unpackable.append(Unpackable(event, "too_large", detail))
+                unpackable.append(Unpackable(event, "too_large", detail, found.weight, most))
                 continue
             encoded.append(found)
         batches = group_by_user(encoded, most, self.max_events)

@@ -97,6 +97,9 @@ class Unpackable:
     event: bytes = field(repr=False)
     reason: Literal["too_large", "unencodable"]
     detail: str
+    found_bytes: int = 0
+    """Of what is too large: what it takes, and what is allowed."""
+    most_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

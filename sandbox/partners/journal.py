@@ -9,6 +9,8 @@ from threading import Condition
 from sandbox.partners.site import Arrival, Judgement, Received, Reply
 
 KEEP_REQUESTS = 10_000
+KEEP_FAILED = 8
+"""Of those that failed so many are kept longer: among hundreds that did not, they are looked for."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Journal:
         self._keep_bodies = keep_bodies
         self._bodies: dict[int, bytes] = {}
         self._answers: dict[int, Reply] = {}
+        self._failed: deque[int] = deque()
         self._rows: deque[dict[str, str]] = deque(maxlen=keep_bodies)
 
     def open(self, arrival: Arrival, event_ids: Sequence[str], feed: str | None) -> int:
@@ -68,8 +71,7 @@ class Journal:
             self._requests[number] = received
             self._requests.pop(number - KEEP_REQUESTS, None)
             self._bodies[number] = arrival.body
-            for kept in (self._bodies, self._answers):
-                kept.pop(number - self._keep_bodies, None)
+            self._forget_body(number - self._keep_bodies)
             self._count(requests=1, bytes_=len(arrival.body))
         return number
 
@@ -93,6 +95,25 @@ class Journal:
             if number in self._requests:
                 ended = replace(self._requests[number], ended_at=time.monotonic())
                 self._requests[number] = ended
+                if ended.status is None or ended.status >= 400:
+                    self._keep_longer(number)
+
+    def _keep_longer(self, number: int) -> None:
+        self._failed.append(number)
+        if len(self._failed) > KEEP_FAILED:
+            oldest = self._failed.popleft()
+            if oldest < self._first_body:
+                self._forget_body(oldest)
+
+    def _forget_body(self, number: int) -> None:
+        if number not in self._failed:
+            self._bodies.pop(number, None)
+            self._answers.pop(number, None)
+
+    @property
+    def _first_body(self) -> int:
+        """The oldest request whose body is kept whatever became of it."""
+        return self._counts.requests - self._keep_bodies
 
     def _count(
         self, *, requests: int = 0, accepted: int = 0, refused: int = 0, bytes_: int = 0
@@ -116,10 +137,11 @@ class Journal:
             return list(self._requests.values())
 
     def latest(self, count: int) -> list[Exchange]:
-        """The last exchanges, newest first."""
+        """The last exchanges and the last that failed, newest first."""
         with self._changed:
-            numbers = range(self._counts.requests - 1, -1, -1)[:count]
-            return [self._exchange(number) for number in numbers if number in self._requests]
+            numbers = {*range(self._counts.requests)[-count:], *self._failed}
+            known = sorted(numbers & self._requests.keys(), reverse=True)
+            return [self._exchange(number) for number in known]
 
     def exchange(self, number: int) -> Exchange | None:
         """One exchange; None where it is remembered no more."""
@@ -133,7 +155,8 @@ class Journal:
 
     def bodies(self) -> list[bytes]:
         with self._changed:
-            return list(self._bodies.values())
+            first = self._first_body
+            return [body for number, body in self._bodies.items() if number >= first]
 
     def rows(self) -> list[dict[str, str]]:
         with self._changed:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hcl2
 import lark
@@ -14,6 +14,7 @@ import pytest
 
 from tests.deploy.monitoring import FOLDER as MONITORING
 from tests.deploy.monitoring import policies, read
+from tests.deploy.provider_schema import FILE, META, Schema, known
 from tests.deploy.test_flex_template import PARAMETERS, matches
 
 FOLDER = MONITORING.parent / "terraform"
@@ -83,6 +84,71 @@ def test_files_are_formatted() -> None:
         timeout=60,
     )
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+# Against the provider's schema
+
+
+def mistakes(text: str) -> list[str]:
+    """What the provider would refuse of a file's resources: names it has not, and what is missing."""
+    return [
+        mistake
+        for one in hcl2.loads(text).get("resource", ())
+        for kind, named in one.items()
+        for body in named.values()
+        for mistake in _mistakes(kind.strip('"'), body, known()[kind.strip('"')])
+    ]
+
+
+def _mistakes(where: str, body: dict[str, Any], schema: Schema) -> Iterator[str]:
+    given = dict(_given(body))
+    yield from (f"{where}: {name} is unknown" for name in given.keys() - schema.keys())
+    for name, what in schema.items():
+        is_block = isinstance(what, dict)
+        if name not in given:
+            if name and (what[""] if is_block else what) == "required":
+                yield f"{where}: {name} is missing"
+        elif is_block:
+            for block in given[name]:
+                yield from _mistakes(f"{where}.{name}", block, what)
+
+
+def _given(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Arguments and blocks, those that are made one by one as if they stood there."""
+    for name, value in body.items():
+        if name == "dynamic":
+            for dynamic in value:
+                for block, made in dynamic.items():
+                    yield block.strip('"'), made["content"]
+        elif name not in META and not name.startswith("__"):
+            yield name, value
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_provider_takes_every_resource(name: str) -> None:
+    assert mistakes(FILES[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "mistake"),
+    [
+        ("pubsub.tf", "ack_deadline_seconds", "ack_deadline", ": ack_deadline is unknown"),
+        ("pubsub.tf", "    ttl = ", "    tll = ", ".expiration_policy: ttl is missing"),
+        ("monitoring.tf", "combiner ", "combine ", ": combiner is missing"),
+    ],
+)
+def test_what_the_provider_would_refuse_is_found(
+    file: str, right: str, wrong: str, mistake: str
+) -> None:
+    assert right in FILES[file]
+    found = mistakes(FILES[file].replace(right, wrong))
+    assert [one for one in found if one.endswith(mistake)], found
+
+
+def test_the_schema_is_of_the_providers_version() -> None:
+    version = json.loads(FILE.read_text(encoding="utf-8"))["provider"]
+    major_minor = version.rpartition(".")[0]
+    assert FILES["versions.tf"].count(f'version = "~> {major_minor}"') == 2
 
 
 def test_every_variable_is_described_typed_and_used() -> None:

@@ -5,6 +5,7 @@ be able to read it, the options of `currents` must be known, and what it names i
 """
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import requests
 
 import pipeline.flink_options  # noqa: F401 - the options of Flink are known then
 from pipeline.cli import main
@@ -24,14 +26,18 @@ from runtime.address import AddressPolicy
 from runtime.clock import now_ms
 from runtime.connectors import read_config
 from runtime.dead_letters import write_letters
-from sandbox.partners import PartnerSandbox, PostbackSite, SegmentSite
+from runtime.hold.directory import HoldQueue
+from runtime.storage import write_whole
+from sandbox.partners import Fault, PartnerSandbox, PostbackSite, SegmentSite
 from sandbox.samples import sample_events
 from schemas.event import decode_event
 from schemas.limits import MAX_EVENT_BYTES
 from tests.docs.blocks import ROOT, Block, all_blocks, commands_in
 from tests.docs.world import Ran, Shell, connectors_of, write_connectors
 from tests.pipeline.running import ids_of
+from tests.runtime.storages import ObjectStores
 from tests.runtime.test_dead_letters import letter_of
+from tests.runtime.test_erasing import batch
 from tests.runtime.test_files import avro_of, events_of
 
 GOOGLE = "it needs a project at Google"
@@ -45,13 +51,10 @@ NOT_RUN: dict[str, str] = {
     r"cp terraform.tfvars.example ": "it is a step of terraform's, which is not run",
     r"pip-audit ": "it asks a database of known weaknesses",
     r"uv pip compile |.*\| uv pip compile ": "it asks a package index for versions",
-    r"envsubst ": "it is a step of gcloud's; test_monitoring.py fills the same files in",
-    r"export [\w ]+=": "it sets what the commands after it need, which are not run",
     r"currents .*--(job_endpoint|savepoint_path)": FLINK,
-    r"currents .*(gs://|projects/P/)": GOOGLE + "; the runbooks run the same on local paths",
+    r"currents run .*projects/P/": GOOGLE + "; the runbooks start the same on local paths",
     r"deploy/flink/flink\.sh ": FLINK,
     r"curl .*:8081/": FLINK,
-    r"curl .*:8600/_sandbox/": "tests/sandbox/test_partners_server.py asks the same of that address",
     r"\./run_local\.sh": "tests/sandbox/test_run_local.py runs it",
     r"\./run_tests\.sh": "it is what runs this",
 }
@@ -106,6 +109,43 @@ def test_what_is_not_run_names_options_and_files_that_are_there(command: str) ->
     for word in words:
         if re.match(r"\.?/?(deploy|tests|benchmarks|docs)/|\./\w+\.sh", word):
             assert (ROOT / word).exists(), word
+
+
+EXPORTS = [
+    command
+    for block, command in commands(run=True)
+    if block.page == "deploy/flex_template/README.md"
+]
+GCLOUD = [
+    command[command.index("gcloud ") :]
+    for _, command in commands(run=False)
+    if "gcloud " in command and "..." not in command
+]
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+@pytest.mark.parametrize("command", dict.fromkeys(GCLOUD), ids=str)
+def test_gcloud_takes_its_commands_and_misses_only_an_account(command: str, tmp_path: Path) -> None:
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    (tmp_path / "filled-in.json").write_text("{}")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+        "CLOUDSDK_CORE_PROJECT": "my-project",
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false",
+    }
+    ended = subprocess.run(
+        ["bash", "-c", "\n".join([*EXPORTS, command])],
+        cwd=tmp_path,
+        env=environment,
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "You do not currently have an active account selected" in ended.stderr
 
 
 def check_options(words: list[str]) -> None:
@@ -167,6 +207,15 @@ def shell(tmp_path: Path, sandbox: PartnerSandbox) -> Iterator[Shell]:
     opened.close()
 
 
+@pytest.fixture
+def bucket(reached: ObjectStores) -> None:
+    """`gs://bucket` with archived files, and something held."""
+    made = requests.post(f"{reached.gs}/storage/v1/b", json={"name": "bucket"}, timeout=10)
+    assert made.status_code in (200, 409)
+    write_whole("gs://bucket/currents/day/a.avro", avro_of(events_of(20), sync_interval=3_000))
+    HoldQueue("gs://bucket/held").put("crm-hook", [batch(*EVENTS[:3])])
+
+
 def run_page(shell: Shell, page: str, heading: str) -> list[Ran]:
     """Run those commands below a heading that can be run; none of them may fail."""
     ran: list[Ran] = []
@@ -179,6 +228,7 @@ def run_page(shell: Shell, page: str, heading: str) -> list[Ran]:
     return ran
 
 
+@pytest.mark.usefixtures("bucket")
 def test_the_commands_of_use_it_deliver_explain_and_hold_nothing_back(
     shell: Shell, sandbox: PartnerSandbox, tmp_path: Path
 ) -> None:
@@ -190,6 +240,8 @@ def test_the_commands_of_use_it_deliver_explain_and_hold_nothing_back(
     assert '"Authorization": "Basic <env:SEGMENT_WRITE_KEY>:"' in said["explain"]
     assert "test events of" in said["send-test"]
     assert "nothing is held" in said["status"]
+    (counted,) = [output for command, output in ran.items() if "gs://bucket/" in command]
+    assert "20 messages, of which 0 are no events" in counted
     assert "0 events would be erased" in output_of(ran, "erase")
     sent = sandbox.accepted_ids("crm-hook")
     assert sorted(sent) == sorted(ids_of(EVENTS) + ids_of(DEAD))
@@ -222,11 +274,55 @@ def test_the_commands_of_archived_files_deliver_them(
     assert sorted(sandbox.accepted_ids("crm-hook")) == sorted(ids_of(brand_a))
 
 
+def test_the_switches_of_the_sandbox_are_set_by_curl(shell: Shell, sandbox: PartnerSandbox) -> None:
+    here = sandbox.page_url.rstrip("/")
+    switches = [
+        command.replace("http://127.0.0.1:8600", here)
+        for block, command in commands(run=True)
+        if (block.page, block.heading) == ("README.md", "Run it")
+    ]
+    breaking, mending = switches
+    (ran,) = shell.run(breaking)
+    assert ran.code == 0
+    assert sandbox.fault("analytics") == Fault(status=503)
+    (ran,) = shell.run(mending)
+    assert ran.code == 0
+    assert sandbox.fault("analytics") is None
+
+
+def test_the_dashboard_is_filled_in_by_the_commands_of_its_page(tmp_path: Path) -> None:
+    if shutil.which("envsubst") is None:
+        pytest.skip("envsubst is not installed")
+    folder = ROOT / "deploy" / "monitoring"
+    shutil.copy(folder / "dashboard.json", tmp_path)
+    shell = Shell(tmp_path)
+    try:
+        ran = run_page(shell, "deploy/monitoring/README.md", "Dashboard and alerts")
+    finally:
+        shell.close()
+    assert len(ran) == 2
+    filled_in = (tmp_path / "filled-in.json").read_text()
+    assert json.loads(filled_in)["displayName"]
+    assert "${" not in filled_in
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_hold_in_a_bucket_is_shown(shell: Shell) -> None:
+    table, as_json = run_page(shell, "docs/operating.md", "`currents status`")
+    assert "crm-hook" in table.output
+    (lane,) = json.loads(as_json.output)["lanes"]
+    assert (lane["lane"], lane["events"]) == ("crm-hook", 3)
+
+
 def test_every_command_that_can_be_run_is_run() -> None:
     """Where this fails, run what is new in a test of this module, or say in NOT_RUN why not."""
     run_here = {
         ("README.md", "Use it"),
+        ("README.md", "Run it"),
         ("README.md", "Replay"),
+        ("docs/operating.md", "`currents status`"),
+        ("deploy/flex_template/README.md", "Build"),
+        ("deploy/monitoring/README.md", "Dashboard and alerts"),
         ("docs/input.md", "Archived files"),
     }
     left = [

@@ -54,6 +54,30 @@ def test_an_event_that_is_filtered_is_shown_with_the_rule_that_stops_it(folder: 
     assert "it is filtered: event_type" in shown.output
 
 
+def test_an_event_that_is_too_large_is_shown_with_the_limit_that_it_breaks(folder: Path) -> None:
+    event = json.loads((folder / "event.json").read_text())
+    event["properties"]["note"] = "x" * 40_000
+    (folder / "event.json").write_text(json.dumps(event))
+    shown = explain(folder, "analytics").output
+    assert "it becomes a dead letter: too_large" in shown
+    (over,) = [line for line in shown.splitlines() if "of 32,000 bytes" in line]
+    assert float(over.split("%")[0]) > 100
+    (found,) = [
+        one
+        for one in json.loads(explain(folder, "analytics", "--json").output)["sizes"]
+        if one["most"] == 32_000
+    ]
+    assert found["found"] > 32_000
+
+
+def test_a_mistyped_event_type_is_shown_with_the_one_that_may_be_meant(folder: Path) -> None:
+    event = sample_event(OPEN) | {"event_type": "users.messages.emial.Open"}
+    (folder / "event.json").write_text(json.dumps(event))
+    shown = explain(folder, "analytics").output
+    assert f"the catalogue does not know it, did you mean {OPEN!r}?" in shown
+    assert "it is filtered: unsupported" in shown
+
+
 def test_programs_get_json(folder: Path) -> None:
     found = json.loads(explain(folder, "sms", "--json").output)
     assert (found["outcome"], found["reason"]) == ("filtered", "event_type")

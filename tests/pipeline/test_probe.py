@@ -173,7 +173,9 @@ def test_a_test_event_of_each_type_is_taken_by_every_stand_in(
     else:
         assert len(list((folder / "lake").rglob("*.avro"))) == count
     left_out = [line for line in ended.stdout.splitlines() if line.startswith("left out")]
-    assert count + len(left_out) == len(event_types())
+    assert len(left_out) <= 3  # a line for each reason
+    types = [name for line in left_out for name in line.partition(": ")[2].split(", ")]
+    assert count + len(types) == len(event_types())
 
 
 def test_only_selected_types_are_sent_and_a_refusal_is_told(

@@ -142,7 +142,7 @@ def test_the_settings_are_what_the_options_say(connectors: str) -> None:
     assert (settings.connectors, settings.hold) == (connectors, "gs://b/held")
     assert (settings.config_refresh_seconds, settings.max_event_bytes) == (120, 1_000)
     assert settings.address_policy == AddressPolicy(("10.0.0.0/8", "::1/128"), True)
-    assert run.report == "r.json"
+    assert (run.report, run.report_every_seconds) == ("r.json", 5.0)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("0.5", 0.5), ("5 s", 5), ("1h", 3_600)])
@@ -276,10 +276,12 @@ def test_on_dataflow_a_local_connectors_file_and_a_local_lake_are_refused(connec
     )
 
 
-@pytest.mark.parametrize("text", ["nonsense", "projects/p/topics/t", "projects/p/subscriptions/"])
+@pytest.mark.parametrize(
+    "text", ["nonsense", "projects/p/subscriptions/s", "projects/project/subscriptions/"]
+)
 def test_a_subscription_has_its_form(text: str, connectors: str) -> None:
     refused = refusal_of("--connectors", connectors, *PLACES, "--subscription", text)
-    assert refused == f"--subscription {text}: it has the form projects/P/subscriptions/S"
+    assert refused.startswith(f"--subscription {text}: it has the form projects/P/subscriptions/S")
 
 
 def test_a_size_that_would_bury_everything_is_refused(connectors: str) -> None:

@@ -14,7 +14,7 @@ from runtime.connectors import (
     connectors_schema,
     parse_config,
     read_config,
-    segment_overlaps,
+    warnings_of,
 )
 from sinks import sink_kinds
 from tests.runtime.configs import config_of, hook, parse, segment
@@ -261,9 +261,14 @@ def test_what_is_not_valid_is_told_with_what_is_allowed(what: str) -> None:
     assert refusal_of(raw) == line
 
 
+def test_a_mistyped_setting_is_told_with_the_one_that_may_be_meant() -> None:
+    line = refusal_of(segment("a", writekey="env:KEY"))
+    assert line == "connector 'a': writekey: is unknown; did you mean 'write_key'?"
+
+
 def test_an_unknown_setting_is_told_with_all_that_there_are() -> None:
-    line = refusal_of(segment("a", max_request_byte=1))
-    start = "connector 'a': max_request_byte: is unknown; allowed: "
+    line = refusal_of(segment("a", shape="round"))
+    start = "connector 'a': shape: is unknown; allowed: "
     assert line.startswith(start)
     known = [name.strip("'") for name in line.removeprefix(start).split(", ")]
     assert known == sorted(sink_kinds()["segment"].settings_type.__struct_fields__)
@@ -427,11 +432,30 @@ def test_a_file_that_is_not_there_is_told_with_its_path(tmp_path: Path) -> None:
     )
 
 
+# What is valid and seldom meant
+
+
+def warnings(*connectors: Mapping[str, Any]) -> list[str]:
+    return [str(problem) for problem in warnings_of(config_of(*connectors))]
+
+
+def test_a_pattern_that_no_known_type_has_is_warned_of_with_what_may_be_meant() -> None:
+    (line,) = warnings(hook("a", events=["users.messages.emial.Open", "users.messages.*.Send"]))
+    assert line == (
+        "connector 'a': events: no event type that is known is 'users.messages.emial.Open'; "
+        "did you mean 'users.messages.email.Open'?"
+    )
+    (line,) = warnings(hook("a", events=["*.nothing.like.it.*"]))
+    assert line.endswith("'*.nothing.like.it.*'")
+    spelled = hook("a", events=["users.message.email.Open"])  # as older documents have it
+    assert warnings(spelled) == []
+
+
 # Segment connectors that overlap
 
 
 def overlaps(*connectors: Mapping[str, Any]) -> list[str]:
-    return [str(problem) for problem in segment_overlaps(config_of(*connectors))]
+    return [line for line in warnings(*connectors) if "overlaps" in line]
 
 
 def test_overlapping_segment_connectors_are_warned_of() -> None:

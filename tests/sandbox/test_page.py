@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -220,6 +221,50 @@ def test_nothing_is_called_healthy_before_it_was_seen_to_be(
         expect(card).to_contain_text(shown)
 
 
+def test_what_failed_is_still_shown_after_many_that_did_not(
+    page: Page, sandbox: PartnerSandbox
+) -> None:
+    sandbox.set_fault("hook", Fault(status=400, body=b"an event is not valid"))
+    post(sandbox)
+    sandbox.set_fault("hook", None)
+    for _ in range(20):
+        post(sandbox)
+    page.goto(sandbox.page_url)
+    page.get_by_role("button", name="Requests to hook").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="200 in")).to_have_count(12)
+    dialog.get_by_role("button", name="400 in").click()
+    expect(dialog.get_by_role("region")).to_contain_text("an event is not valid")
+
+
+@pytest.mark.parametrize(
+    ("state", "figures"),
+    [
+        ("suspended", ["Next probe in", "now", "Dead letters in", "47 h 59 min"]),
+        ("holding", ["Next try in", "a moment", "Dead letters in", "47 h 59 min"]),
+        ("resuming", ["Fewer a second", "50", "Nothing held in", "about 3 s"]),
+    ],
+)
+def test_a_card_says_what_comes_next(
+    state: str, figures: list[str], page: Page, sandbox: PartnerSandbox
+) -> None:
+    soon = datetime.now(timezone.utc) + timedelta(hours=47, minutes=59, seconds=50)
+    run = hostile_run("text")
+    (connector,) = run["connectors"]
+    connector |= {"state": state, "held": 150, "holding": [400, 250, 200, 150], "states": "ssss"}
+    connector["lanes"][0] |= {"state": state}
+    connector["lanes"][0]["status"] |= {
+        "next_probe": "2026-01-01T00:00:00Z",
+        "dead_letters_from": soon.isoformat(),
+    }
+    sandbox.tell_run(lambda: run)
+    page.goto(sandbox.page_url)
+    cells = page.get_by_role("article", name="hook").locator(".figures > div")
+    expect(cells).to_have_count(4)
+    told = [text for cell in cells.all()[2:] for text in cell.locator("dt, dd").all_inner_texts()]
+    assert told == figures
+
+
 # Hostile input.
 
 
@@ -393,6 +438,19 @@ def test_it_fits_a_phone_and_a_laptop_in_light_and_dark(
     assert overhang <= 0
     assert (int(background.removeprefix("rgb(").split(",")[0]) < 100) is dark
     assert moves == "0s"
+
+
+def test_no_word_is_broken_on_a_phone(page: Page, sandbox: PartnerSandbox) -> None:
+    sandbox.tell_run(lambda: hostile_run("status_503"))
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.goto(sandbox.page_url)
+    card = page.locator("[data-connector=hook]")
+    card.locator(".name").evaluate("name => { name.textContent = 'warehouse-of-brand'; }")
+    box, state = (card.locator(which).bounding_box() for which in (".name", ".state"))
+    assert box
+    assert state
+    assert box["height"] < 1.5 * 15 * 1.45
+    assert abs(box["y"] - state["y"]) < box["height"]
 
 
 def test_it_says_that_the_sandbox_is_gone_and_goes_on_when_it_is_back(page: Page) -> None:

@@ -1,4 +1,4 @@
-from sandbox.partners.journal import KEEP_REQUESTS, Journal
+from sandbox.partners.journal import KEEP_FAILED, KEEP_REQUESTS, Journal
 from sandbox.partners.site import Arrival, Judgement, Reply
 
 
@@ -40,3 +40,26 @@ def test_what_is_under_way_and_what_was_broken_off_have_no_answer() -> None:
     [broken_off] = journal.latest(1)
     assert (broken_off.answer, broken_off.received.status) == (None, None)
     assert broken_off.received.ended_at is not None
+
+
+def test_what_failed_is_kept_longer_than_what_did_not() -> None:
+    journal = Journal(keep_bodies=2, keep_ids=False)
+
+    def exchange(status: int) -> int:
+        number = journal.open(Arrival("POST", "", {}, {}, b"%d" % status), [], None)
+        journal.settle(number, Judgement(Reply(status)), None)
+        journal.end(number)
+        return number
+
+    refused = exchange(400)
+    accepted = [exchange(200) for _ in range(9)]
+    assert [one.number for one in journal.latest(3)] == [*accepted[:-4:-1], refused]
+    kept = journal.exchange(refused)
+    assert kept is not None
+    assert (kept.body, kept.answer) == (b"400", Reply(400))
+    assert journal.bodies() == [b"200", b"200"]
+    later = [exchange(503) for _ in range(KEEP_FAILED)]
+    assert [one.number for one in journal.latest(1)] == later[::-1]
+    forgotten = journal.exchange(refused)
+    assert forgotten is not None
+    assert forgotten.body is None

@@ -1,5 +1,6 @@
 """The local run, as a newcomer starts it."""
 
+import fcntl
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 from tests.pipeline.running import eventually, letters_in
 from tests.sandbox.local_run import LocalRun
 
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "sandbox.run_local"]
 
 
@@ -34,7 +36,7 @@ def processes_of(folder: Path) -> dict[int, str]:
 
 def test_it_ends_by_itself_with_balanced_books_of_every_kind(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [*COMMAND, "--events", "1000", "--folder", str(tmp_path)],
+        [ROOT / "run_local.sh", "--events", "1000", "--folder", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=110,
@@ -56,6 +58,37 @@ def test_it_ends_by_itself_with_balanced_books_of_every_kind(tmp_path: Path) -> 
     assert report["connectors"]["warehouse"]["filtered"]["no_external_user_id"] > 0
     reasons = {letter["reason"] for letter in letters_in(tmp_path / "dead-letters")}
     assert {"invalid_json", "rejected", "too_large"} <= reasons
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = subprocess.run(
+            [*COMMAND, "--folder", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"another local run has {tmp_path}: end it")
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_its_own_folder_is_emptied_and_another_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / ".run_local", tmp_path / "other"):
+        (folder / "held" / "queue").mkdir(parents=True)
+        (folder / "held" / "left").touch()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for arguments in ([], ["--folder", "other"]):
+        command = [*COMMAND, "--events", "20", *arguments]
+        subprocess.run(command, env=environment, capture_output=True, timeout=110, check=True)
+    assert not (tmp_path / ".run_local" / "held" / "left").exists()
+    assert (tmp_path / "other" / "held" / "left").exists()
 
 
 @needs_proc

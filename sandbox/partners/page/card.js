@@ -2,8 +2,10 @@
 
 import { Plot } from "./plot.js";
 import {
-  FAULTS, count, duration, kindInWords, lastRequest, switchOf, timeOfDay, why,
+  FAULTS, count, duration, kindInWords, lastRequest, rate, switchOf, timeOfDay, why,
 } from "./words.js";
+
+const LEAVING_SECONDS = 2;
 
 const STATES = {
   starting: "Starting",
@@ -96,16 +98,34 @@ function inHealth({ counts }) {
   ];
 }
 
-function inTrouble({ state, lanes }, now) {
+function inTrouble(connector, now) {
+  const { state, lanes } = connector;
   const oldest = Math.min(...lanes.map((lane) => lane.oldest ?? Infinity));
-  const told = lanes.map((lane) => lane.status).filter(Boolean);
-  const probe = soonest(told, "next_probe");
-  const letters = soonest(told, "dead_letters_from");
   return [
     ["Oldest is from", Number.isFinite(oldest) ? timeOfDay(oldest) : "–"],
     ["It has waited", Number.isFinite(oldest) ? duration(now - oldest) : "–"],
-    ["Next probe in", state === "suspended" && probe ? inTime(probe - now) : "–"],
-    ["Dead letters in", state === "resuming" || !letters ? "–" : duration(letters - now)],
+    ...(state === "resuming" ? leaving(connector) : waiting(connector, now)),
+  ];
+}
+
+function waiting({ state, lanes }, now) {
+  const told = lanes.map((lane) => lane.status).filter(Boolean);
+  const probe = soonest(told, "next_probe");
+  const letters = soonest(told, "dead_letters_from");
+  const next = probe ? inTime(probe - now) : "–";
+  return [
+    state === "suspended" ? ["Next probe in", next] : ["Next try in", "a moment"],
+    ["Dead letters in", letters ? duration(letters - now) : "–"],
+  ];
+}
+
+// How fast what is held gets less, over the last seconds, and when nothing is left at this pace.
+function leaving({ held, holding }) {
+  const before = holding.at(-1 - LEAVING_SECONDS) ?? held;
+  const less = (before - held) / LEAVING_SECONDS;
+  return [
+    ["Fewer a second", less > 0 ? rate(less) : "–"],
+    ["Nothing held in", less > 0 ? `about ${duration((held / less) * 1_000 + 999)}` : "–"],
   ];
 }
 

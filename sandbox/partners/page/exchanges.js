@@ -22,7 +22,7 @@ export class Exchanges {
 
   open(site) {
     this.site = site;
-    setText(title, `${site}: the last requests`);
+    setText(title, `${site}: the last requests, and those that failed`);
     dialog.showModal();
     this.list();
   }

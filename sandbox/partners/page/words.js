@@ -35,7 +35,7 @@ export const FAULTS = [
     id: "reject",
     label: "Rejects one",
     title: "Answers 400 to every request that holds one certain event",
-    fault: { reject_next: true },
+    fault: { reject_next: true, body: "an event of this request is not valid" },
   },
 ];
 
@@ -88,7 +88,7 @@ export function lastRequest(requests, now) {
 }
 
 export function answerOf(request) {
-  if (request.status !== null) return `${request.status} in ${count(request.took_ms ?? 0)} ms`;
+  if (request.status !== null) return `${request.status} in ${request.took_ms ? count(request.took_ms) : "under 1"} ms`;
   return request.took_ms === null ? "no answer yet" : "no answer";
 }
 
@@ -121,7 +121,8 @@ function reasonInWords(status) {
   if (!status) return "Something was not delivered.";
   const answered = /^status_(\d+)$/.exec(status.reason);
   const reason = answered ? `Answered ${answered[1]}` : status.reason;
-  return status.answer ? `${reason}: ${status.answer}.` : `${reason}.`;
+  const cause = reason.charAt(0).toUpperCase() + reason.slice(1).replaceAll("_", " ");
+  return status.answer ? `${cause}: ${status.answer}.` : `${cause}.`;
 }
 
 function faultInWords(fault) {
