@@ -56,6 +56,25 @@ class _AtOnce(Scheduler):  # type: ignore[misc] # of an untyped library
         return []
 
 
+class _PatientClient(pubsub_v1.SubscriberClient):  # type: ignore[misc] # of an untyped library
+    """Acknowledges and extends leases however long Pub/Sub is away.
+
+    The library gives up after a minute, and ends the stream then.
+    """
+
+    def acknowledge(self, *args: Any, **kwargs: Any) -> None:
+        _until_reached(super().acknowledge, *args, **kwargs)
+
+    def modify_ack_deadline(self, *args: Any, **kwargs: Any) -> None:
+        _until_reached(super().modify_ack_deadline, *args, **kwargs)
+
+
+def _until_reached(call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    while True:
+        with contextlib.suppress(RetryError):
+            return call(*args, **kwargs)
+
+
 class Subscriber:
     """One subscription's messages, as pulls."""
 
@@ -64,7 +83,7 @@ class Subscriber:
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._next: Message | None = None
         self._stopped = False
-        self._client = pubsub_v1.SubscriberClient()
+        self._client = _PatientClient()
         self._future = self._client.subscribe(
             subscription,
             self._queue.put,

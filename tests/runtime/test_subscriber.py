@@ -157,6 +157,48 @@ def test_a_message_is_acknowledged_when_its_receipt_is_settled_and_not_before(
     assert receipts.outstanding == 0
 
 
+class LeapingTime:
+    """The clock of the library's retries, an hour ahead from the moment on that is told."""
+
+    def __init__(self) -> None:
+        self.sleeps = 0
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps += 1
+        time.sleep(seconds)
+
+
+def test_an_outage_of_any_length_ends_no_stream(
+    subscriber: Subscriber,
+    receipts: Receipts,
+    pubsub: EmbeddedPubSub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = LeapingTime()
+    for name in ("retry_base", "retry_unary"):
+        monkeypatch.setattr(f"google.api_core.retry.{name}.time", clock)
+    publish(*numbered(10))
+    pulls = pull_all(subscriber, 10)
+    pubsub.fail()
+    for pull in pulls:
+        settle(receipts, pull)
+    assert eventually(lambda: clock.sleeps > 0)
+    clock.ahead = 3_600
+    assert eventually(lambda: clock.sleeps > 3)
+    clock.ahead *= 2
+    before = clock.sleeps
+    assert eventually(lambda: clock.sleeps > before + 3)
+    assert subscriber.pull() is None
+    pubsub.heal()
+    assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 10)
+    publish(b"after")
+    assert messages_of(pull_all(subscriber, 1)) == [b"after"]
+
+
 def test_after_a_stop_nothing_is_handed_out_but_receipts_are_still_settled(
     subscriber: Subscriber, receipts: Receipts, pubsub: EmbeddedPubSub
 ) -> None:
