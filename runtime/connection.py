@@ -56,7 +56,7 @@ class Connection:
             OSError: the connection broke.
         """
         try:
-            unsent = self._simporting(head, body)
+            unsent = self._send_at_once(head, body)
             if unsent:
                 self._send(unsent, parser, cutoff)
             self._receive_all(parser, cutoff)
@@ -64,7 +64,7 @@ class Connection:
             if not self._was_refused(parser, cutoff):
                 raise
 
-    def _simporting(self, head: bytes, body: bytes) -> memoryview | None:
+    def _send_at_once(self, head: bytes, body: bytes) -> memoryview | None:
         """Send what goes without waiting, mostly everything; returns what does not."""
         sent = 0
         if not self._is_encrypted:
