@@ -7,6 +7,8 @@
 #                              minutes, Java 17 and Maven (deploy/flink/README.md)
 #   ./run_tests.sh --fuzz      only hostile inputs, millions of them, counted: some 20 minutes; with the
 #                              arguments of `python -m tests.hostile`
+#   ./run_tests.sh --mutants   only mutation testing, of all modules or of those that are named, such as
+#                              sinks.segment: it takes an hour; the arguments of `python -m tests.mutants`
 #   ./run_tests.sh --crashes   only the crashes: kill -9 at 50 moments and more, full disks, outages
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -20,6 +22,10 @@ if [ "${1:-}" = --fuzz ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' ||
     echo "atheris cannot be installed here: no inputs will be guided by coverage" >&2
   exec .venv/bin/python -m tests.hostile "${@:2}"
+fi
+if [ "${1:-}" = --mutants ]; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+  exec .venv/bin/python -m tests.mutants "${@:2}"
 fi
 if [ "${1:-}" = --crashes ]; then
   CURRENTS_CRASHES=1 exec .venv/bin/python -m pytest tests/crashes "${@:2}"

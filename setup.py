@@ -33,6 +33,7 @@ setup(
         "sandbox": ["grpcio>=1.62"],
         # Has wheels for these only; without it hostile inputs are mutated, but not guided by coverage.
         "fuzz": ["atheris>=3,<4;sys_platform=='linux' and python_version>='3.11'"],
+        "mutants": ["mutmut>=3.8,<3.9"],
         "dev": [
             "axe-playwright-python>=0.1.6",
             "backports.zstd>=1;python_version<'3.14'",

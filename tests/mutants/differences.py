@@ -1,0 +1,15 @@
+"""Print the diffs of mutants: `python -m tests.mutants.differences NAME...`, in a folder of mutmut's.
+
+It stands alone, for it needs mutmut, which reads its settings when it is imported.
+"""
+
+import sys
+from pathlib import Path
+
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        module = name[: name.rindex(".x")]
+        path = Path(*module.split(".")).with_suffix(".py")
+        sys.stdout.write(f"\n# {name}\n{get_diff_for_mutant(name, path=path).strip()}\n")

@@ -1,0 +1,76 @@
+"""Which modules are mutated, and which tests have to notice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules of one package that are tested by the same tests."""
+
+    modules: Sequence[str]
+    """Patterns of paths in the package, without `.py`."""
+    tests: Sequence[str]
+    ignored: Sequence[str] = ()
+    """Tests among them that are too slow, or need a process of their own."""
+
+
+_OF_RUNTIME = (
+    "answer_head",
+    "answer_parser",
+    "answers",
+    "batching",
+    "breaker",
+    "config_store",
+    "cutoff",
+    "dead_letters",
+    "deadline",
+    "decoding",
+    "figures",
+    "in_flight",
+    "ledger",
+    "lookups",
+    "persons",
+    "receipts",
+    "repeating",
+    "request_head",
+    "routing",
+    "token_bucket",
+    "hold/adoption",
+    "hold/bounded_release",
+    "hold/directory",
+    "hold/expiry",
+    "hold/held_object",
+    "hold/held_queue",
+    "hold/lane_statuses",
+    "hold/release",
+    "hold/suspensions",
+    "hold/turn",
+)
+"""The pure parts; the others are threads, sockets and storage."""
+
+GROUPS: Mapping[str, Group] = {
+    "sinks": Group(["*"], ["tests/sinks"], ["tests/sinks/test_new_partner.py"]),
+    "schemas": Group(
+        ["*"],
+        ["tests/schemas", "tests/sinks", "tests/runtime"],
+        [
+            "tests/sinks/test_new_partner.py",
+            "tests/runtime/hold/test_attendant.py",
+            "tests/runtime/hold/test_misfortunes.py",
+            "tests/runtime/test_delivery.py",
+            "tests/runtime/test_exchange.py",
+            "tests/runtime/test_object_stores.py",
+            "tests/runtime/test_subscriber.py",
+        ],
+    ),
+    "runtime": Group(
+        _OF_RUNTIME,
+        ["tests/runtime"],
+        ["tests/runtime/test_object_stores.py", "tests/runtime/test_subscriber.py"],
+    ),
+}
+"""By package."""
+
+NOT_MUTATED = ("schemas/facts/*",)
+"""What makes the event catalogue; it runs by hand."""
