@@ -2,11 +2,12 @@
 
     python -m tests.mutants                    all modules, as `./run_tests.sh --mutants` does
     python -m tests.mutants sinks.segment runtime.hold
+    python -m tests.mutants --again sinks      those that have survived too: there are new tests
     python -m tests.mutants --show sinks       what was found before, without running anything
 
-mutmut works on a copy in build/mutants, and keeps there what it has found. What was killed is tried
-again when its function has changed; what was not, every time. `rm -r build/mutants` starts afresh. At
-the end come the diff of every mutant that has survived, and a table.
+mutmut works on a copy in build/mutants, and keeps there what it has found, so that a run that was
+stopped goes on. A module that has changed is tried afresh; `rm -r build/mutants` forgets all. At the
+end come the diff of every mutant that has survived, and a table.
 """
 
 import argparse
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("modules", nargs="*", help="such as sinks.segment, or a package: sinks")
+    parser.add_argument("--again", action="store_true", help="try survivors again")
     parser.add_argument("--show", action="store_true", help="run nothing")
     given = parser.parse_args(arguments)
     found: dict[str, Verdicts] = {}
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         wanted = given.modules or [package]
         modules = [module for module in wanted if module.split(".")[0] == package]
         if modules and not given.show:
-            _run(package, group, modules)
+            _run(package, group, modules, again=given.again)
         found[package] = read_verdicts(WORK / package / "mutants", modules)
     for package, verdicts in found.items():
         _print_survivors(package, verdicts)
@@ -53,21 +55,38 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(package: str, group: Group, modules: Sequence[str]) -> None:
-    """Let mutmut try every mutant of these modules that was not killed before."""
+def _run(package: str, group: Group, wanted: Sequence[str], *, again: bool) -> None:
+    """Let mutmut try the mutants of these modules that are undecided."""
     folder = WORK / package
-    _copy_tree(folder)
+    changed = _copy_tree(folder)
     (folder / "setup.cfg").write_text(_settings(package, group))
-    names = list(names_with(_read(package, modules), SURVIVED, TIMEOUTS, OPEN))
-    every = [pattern for module in modules for pattern in (f"{module}.x*", f"{module}.*.x*")]
-    _mutmut(folder, names or every)
-    # Functions that have changed have other mutants by now.
-    if names and (new := list(names_with(_read(package, modules), OPEN))):
-        _mutmut(folder, new)
+    tried = [OPEN, SURVIVED, TIMEOUTS] if again else [OPEN]
+    names: list[str] = []
+    for path in _paths(package, group, wanted):
+        kept = folder / "mutants" / f"{path}.meta"
+        if path in changed:
+            kept.unlink(missing_ok=True)
+        verdicts = read_verdicts(folder / "mutants", [_module_of(path)])
+        names += names_with(verdicts, *tried) if kept.exists() else [f"{_prefix_of(path)}.x*"]
+    if names:
+        _mutmut(folder, names)
 
 
-def _read(package: str, modules: Sequence[str]) -> Verdicts:
-    return read_verdicts(WORK / package / "mutants", modules)
+def _paths(package: str, group: Group, wanted: Sequence[str]) -> list[str]:
+    """The files of the group's modules that are wanted."""
+    found = [path for module in group.modules for path in (ROOT / package).glob(f"{module}.py")]
+    paths = [path.relative_to(ROOT).as_posix() for path in found]
+    starts = tuple(f"{module}." for module in wanted)
+    return [path for path in sorted(paths) if f"{_module_of(path)}.".startswith(starts)]
+
+
+def _module_of(path: str) -> str:
+    return path.removesuffix(".py").replace("/", ".")
+
+
+def _prefix_of(path: str) -> str:
+    """What the names of the module's mutants begin with."""
+    return _module_of(path).removesuffix(".__init__")
 
 
 def _mutmut(folder: Path, names: Sequence[str]) -> None:
@@ -79,10 +98,11 @@ def _mutmut(folder: Path, names: Sequence[str]) -> None:
         raise SystemExit(f"mutmut ends with {code}: see {path}")
 
 
-def _copy_tree(folder: Path) -> None:
-    """Bring the copy up to date; files that are the same keep their times, which mutmut looks at."""
+def _copy_tree(folder: Path) -> set[str]:
+    """Bring the copy up to date; returns what has changed. mutmut looks at the times of files."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    changed = set()
     for name in filter(None, listed.split("\0")):
         source, target = ROOT / name, folder / name
         if not source.is_file():
@@ -90,6 +110,8 @@ def _copy_tree(folder: Path) -> None:
         elif not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
+            changed.add(name)
+    return changed
 
 
 def _settings(package: str, group: Group) -> str:
@@ -101,7 +123,7 @@ def _settings(package: str, group: Group) -> str:
         "also_copy": [name for name in copied if name not in (package, "build")],
         "pytest_add_cli_args_test_selection": group.tests,
         "pytest_add_cli_args": [
-            *("-p", "no:cacheprovider"),
+            *("-p", "no:cacheprovider", "-p", "tests.mutants.quick"),
             *(f"--ignore={name}" for name in group.ignored),
         ],
     }

@@ -11,5 +11,6 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         module = name[: name.rindex(".x")]
-        path = Path(*module.split(".")).with_suffix(".py")
+        package = Path(*module.split("."))
+        path = package / "__init__.py" if package.is_dir() else package.with_suffix(".py")
         sys.stdout.write(f"\n# {name}\n{get_diff_for_mutant(name, path=path).strip()}\n")

@@ -481,7 +481,7 @@ def test_an_event_without_a_user_is_unencodable(external_user_id: str | None) ->
     event = line(sample_event(EMAIL, user={"external_user_id": external_user_id}))
     (unpackable,) = pack(event).unpackable
     assert (unpackable.event, unpackable.reason) == (event, "unencodable")
-    assert "external_user_id" in unpackable.detail
+    assert unpackable.detail == "user.external_user_id: mParticle takes no event without it"
 
 
 # Addresses and credentials
@@ -507,6 +507,14 @@ def test_each_feed_has_its_own_credentials(feed: str) -> None:
 def test_the_address_is_that_of_the_pod_or_the_endpoint(changes: dict[str, Any], url: str) -> None:
     assert [request.url for request in requests_of(pack(sample_event(EMAIL), **changes))] == [url]
     assert sink_of(**changes).probe("unbound", SECRETS).url == url
+
+
+def test_an_endpoint_may_be_a_secret() -> None:
+    sink = sink_of(endpoint="env:PROXY")
+    secrets = {**SECRETS, "env:PROXY": "https://proxy.example.com/k3y/"}
+    (request,) = requests_of(sink.pack([line(sample_event(EMAIL))], "unbound", secrets))
+    for url in (request.url, sink.probe("unbound", secrets).url):
+        assert url == "https://proxy.example.com/k3y/v2/bulkevents"
 
 
 def test_a_feed_taken_out_of_the_settings_suspends_its_lane_and_buries_nothing() -> None:
@@ -812,6 +820,17 @@ def test_an_advertising_id_goes_by_its_type(ad_id_type: str, ad_id: str, name: s
     assert found == ({name: ad_id} if name else {})
     assert {"ad_id", "ad_id_type"} <= attributes.keys() or name is not None
     assert not (name and {"ad_id", "ad_id_type"} & attributes.keys())
+
+
+@pytest.mark.parametrize("value", [["ios_idfa"], {"ios_idfa": 1}, 7, True, None])
+def test_a_type_of_advertising_id_that_is_no_text_stays_an_attribute(value: Any) -> None:
+    event = sample_event(PUSH)
+    event["properties"] = {"ad_id": UUID, "ad_id_type": value}
+    batch = batch_of(event)
+    assert batch["device_info"] == {}
+    attributes = batch["events"][0]["data"]["custom_attributes"]
+    assert attributes["ad_id"] == UUID
+    assert ("ad_id_type" in attributes) is (value is not None)
 
 
 def test_the_number_of_a_subscription_is_no_attribute() -> None:

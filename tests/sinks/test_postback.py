@@ -54,6 +54,7 @@ def test_a_url_may_be_a_secret() -> None:
     secrets = {**SECRETS, "file:/secrets/url": "https://hooks.example.com/k3y"}
     (request,) = requests_of(sink.pack([EVENT], "", secrets))
     assert request.url == "https://hooks.example.com/k3y"
+    assert sink.probe("", secrets).url == "https://hooks.example.com/k3y"
 
 
 def test_users_without_an_external_id_are_exported() -> None:
@@ -82,5 +83,6 @@ def test_an_event_that_fits_no_request_is_too_large() -> None:
 
 def test_a_probe_posts_zero_events_with_the_token() -> None:
     probe = sink_of().probe("", SECRETS)
+    assert (probe.method, probe.url) == ("POST", EXAMPLE["url"])
     assert json.loads(probe.body) == {"events": []}
     assert probe.headers["Authorization"] == "Bearer mF_9.B5f-4.1JqM"

@@ -169,7 +169,7 @@ def test_a_type_that_lost_its_name_since_it_was_routed_is_unencodable() -> None:
     event = line({**sample_event(EMAIL_CLICK), "event_type": "x.New"})
     (unpackable,) = pack(event).unpackable
     assert (unpackable.event, unpackable.reason) == (event, "unencodable")
-    assert "event_type" in unpackable.detail
+    assert unpackable.detail == "event_type: Segment has no name for it"
 
 
 # Layout
@@ -339,6 +339,14 @@ def test_the_address_is_that_of_the_region_or_the_endpoint(
     assert sink_of(**changes).probe("", SECRETS).url == url
 
 
+def test_an_endpoint_may_be_a_secret() -> None:
+    sink = sink_of(endpoint="env:PROXY")
+    secrets = {**SECRETS, "env:PROXY": "https://proxy.example.com/k3y/"}
+    (request,) = requests_of(sink.pack([line(sample_event(EMAIL_CLICK))], "", secrets))
+    for url in (request.url, sink.probe("", secrets).url):
+        assert url == "https://proxy.example.com/k3y/v1/batch"
+
+
 def test_two_connectors_must_not_share_a_write_key() -> None:
     assert sink_of().settings.identities() == ["env:SEGMENT_WRITE_KEY"]
 
@@ -434,6 +442,16 @@ def test_an_event_of_nobody_cannot_be_sent() -> None:
     event = sample_event(EMAIL_CLICK, user={"external_user_id": None, "user_id": None})
     (unpackable,) = pack(event, anonymous_users=True).unpackable
     assert unpackable.reason == "unencodable"
+    assert unpackable.detail == (
+        "user: neither external_user_id nor user_id, of which Segment needs one"
+    )
+
+
+@pytest.mark.parametrize("user_id", [None, "", "[REDACTED]"])
+def test_an_empty_user_id_is_no_anonymous_id(user_id: str | None) -> None:
+    item = item_of(sample_event(EMAIL_CLICK, user={"external_user_id": "x", "user_id": user_id}))
+    assert item["userId"] == "x"
+    assert "anonymousId" not in item
 
 
 @pytest.mark.parametrize(

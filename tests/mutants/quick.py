@@ -1,0 +1,28 @@
+"""A plugin for pytest: a mutant is to fail soon, by whichever test, and nobody reads how."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+settings.register_profile(
+    "mutants",
+    max_examples=40,
+    phases=[Phase.explicit, Phase.generate],  # no search for the smallest example
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("mutants")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of many examples come last."""
+    items.sort(key=_has_many_examples)
+
+
+def _has_many_examples(item: pytest.Item) -> bool:
+    function: Any = getattr(item, "function", None)
+    attributes: Mapping[str, Any] = vars(function) if hasattr(function, "__dict__") else {}
+    return bool(attributes.get("is_hypothesis_test"))
