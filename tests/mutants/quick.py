@@ -1,5 +1,6 @@
 """A plugin for pytest: a mutant is to fail soon, by whichever test, and nobody reads how."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,13 +9,26 @@ from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "mutants",
-    max_examples=40,
+    max_examples=10,
     phases=[Phase.explicit, Phase.generate],  # no search for the smallest example
     database=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("mutants")
+
+
+def pytest_sessionstart() -> None:
+    """Forget what the code remembers: mutants are forked from a process in which it has run."""
+    ours = [module for name, module in sys.modules.items() if name.startswith(_PACKAGES)]
+    for remembered in {
+        id(found): found for module in ours for found in vars(module).values()
+    }.values():
+        if callable(clear := getattr(remembered, "cache_clear", None)):
+            clear()
+
+
+_PACKAGES = ("schemas.", "sinks.", "runtime.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

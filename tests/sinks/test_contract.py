@@ -62,7 +62,7 @@ def _load(kind: str) -> Partner:
 
 
 PARTNERS = {kind: _load(kind) for kind in TESTED}
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=min(25, settings().max_examples), deadline=None)
 every_kind = pytest.mark.parametrize("kind", TESTED)
 
 
@@ -507,6 +507,57 @@ def test_a_probe_delivers_no_event_and_shows_no_secret(kind: str) -> None:
             check_hides_secrets([repr(request)], partner)
             if request.body:
                 check_strict_json(request.body)
+
+
+@every_kind
+def test_a_probe_goes_where_the_events_go_as_whoever_sends_them(kind: str) -> None:
+    partner = partner_of(kind)
+    sink = partner.sink()
+    for part, events in lanes_of(sink, SAMPLES).items():
+        probe = sink.probe(part, partner.secrets)
+        if isinstance(probe, HttpRequest):
+            for request in sink.pack(events, part, partner.secrets).requests:
+                assert isinstance(request, HttpRequest)
+                assert (probe.method, probe.url) == (request.method, request.url)
+                assert probe.headers == request.headers
+
+
+@every_kind
+def test_a_lane_refers_to_the_secrets_that_its_requests_need_and_to_no_others(kind: str) -> None:
+    partner = partner_of(kind)
+    sink = partner.sink()
+    needed = set()
+    for part, events in lanes_of(sink, SAMPLES).items():
+        referred = {name: partner.secrets[name] for name in sink.references(part)}
+        assert sink.pack(events, part, referred).requests
+        needed |= set(referred)
+    assert needed == set(partner.secrets)
+
+
+PROVEN = {
+    "avro_files": "the address answers and takes the credentials",
+    "mparticle": "the address answers and takes the feed's credentials",
+    "postback": "the address answers and takes the credentials",
+    "rudderstack": "the address answers and takes the write key",
+    "segment": "the address answers; the key is not checked",
+    "treasure_data": "the address answers; the key is not checked",
+}
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("answer", "proof"),
+    [
+        (Answer(200), None),
+        (Answer(401), "the credentials or the address are refused"),
+        (Answer(503), "the partner answers, but proves nothing about the credentials"),
+    ],
+)
+def test_what_a_probe_proves_is_said_in_these_words(
+    kind: str, answer: Answer, proof: str | None
+) -> None:
+    expected = proof or PROVEN.get(kind)
+    assert expected is None or partner_of(kind).sink().what_probe_proves(answer) == expected
 
 
 @every_kind

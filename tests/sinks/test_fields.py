@@ -41,10 +41,15 @@ def test_large_events_give_the_same_values_in_the_same_spelling() -> None:
     assert found["ratio"] == (False, b"1.50")
 
 
-@pytest.mark.parametrize("size", [500, LARGE_BYTES + 1])
-def test_what_the_header_lacks_is_no_property(size: int) -> None:
-    fields = take_apart(event_of(size).replace(b'"properties"', b'"others"', 1))
-    assert fields.properties is None
+@pytest.mark.parametrize("size", [500, LARGE_BYTES + 100])
+def test_an_event_may_lack_user_and_properties_however_large_it_is(size: int) -> None:
+    event = event_of(size)
+    without = take_apart(event.replace(b'"properties"', b'"others"', 1))
+    assert without.properties is None
+    assert without.user is not None
+    alone = take_apart(event.replace(b'"user"', b'"nobody"', 1))
+    assert alone.user is None
+    assert alone.properties is not None
 
 
 def test_lists_of_large_events_are_not_looked_into() -> None:

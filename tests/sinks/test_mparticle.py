@@ -347,6 +347,17 @@ def test_a_batch_costs_as_many_units_of_the_rate_limit_as_it_makes_user_batches(
     assert sink.rate_units(events) == sum(len(json.loads(body)) for body in bodies)
 
 
+def test_each_user_costs_one_unit_in_whatever_order_their_events_come() -> None:
+    events = [line(email(number, user)) for number, user in enumerate("abcabcab")]
+    assert sink_of().rate_units(events) == 3
+
+
+def test_a_feed_refers_to_its_own_credentials_alone() -> None:
+    sink = sink_of(endpoint="env:PROXY")
+    assert list(sink.references("ios")) == ["env:ios_KEY", "env:ios_SECRET", "env:PROXY"]
+    assert list(sink.references("gone")) == ["env:PROXY"]
+
+
 def test_what_cannot_be_sent_costs_nothing() -> None:
     deep = b'{"event_type":"x","id":"1","time":1,"properties":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
     assert sink_of().rate_units([b"no event", deep]) == 0
@@ -790,7 +801,13 @@ def test_old_events_of_a_backfill_go_to_a_path_of_their_own(age_hours: float, pa
 
 
 @pytest.mark.parametrize(
-    ("days", "said"), [(3, None), (3.01, "72 hours"), (30, "72 hours"), (30.01, "30 days")]
+    ("days", "said"),
+    [
+        (3, None),
+        (3 + 1 / 86_400, "72 hours"),
+        (30, "72 hours"),
+        (30 + 1 / 86_400, "30 days"),
+    ],
 )
 def test_what_is_old_is_advised_against_but_in_a_backfill(days: float, said: str | None) -> None:
     advice = sink_of().age_advice(days * 86_400)

@@ -153,6 +153,20 @@ def test_a_name_with_odd_characters_is_found_in_any_spelling(name: str) -> None:
         assert b"secret" not in Redactor(Redact(remove=[name])).redact(event)
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        rb'{"properties":{"\u0061":1,"note":"no email"}}',
+        rb'{"properties":{"a\/b":{"c":1.50},"note":"no email"}}',
+        b'{"properties":{"\\u0061":' + b"7" * 5_000 + b',"note":"no email"}}',
+        b'{"properties" : {"note" : ["no email", 1.50]}}',
+        rb'{"properties":{"note":"no email \u00e9","n":-0.0,"far":1e400}}',
+    ],
+)
+def test_an_event_without_the_field_is_the_very_same_whatever_its_spelling(event: bytes) -> None:
+    assert Redactor(Redact(remove=["email"])).redact(event) is event
+
+
 def test_a_redacted_letter_is_redacted_to_what_its_original_would_be() -> None:
     redactor = Redactor(Redact(remove=["phone"], hash=["email", "app_id"]))
     event = b'{"properties":{"email":"a@example.com","phone":"1","app_id":"app-1"}}'
