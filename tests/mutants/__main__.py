@@ -42,27 +42,26 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--show", action="store_true", help="run nothing")
     given = parser.parse_args(arguments)
     found: dict[str, Verdicts] = {}
-    for package, group in GROUPS.items():
-        wanted = given.modules or [package]
-        modules = [module for module in wanted if module.split(".")[0] == package]
+    for name, group in GROUPS.items():
+        wanted = given.modules or [group.package]
+        modules = [module for module in wanted if module.split(".")[0] == group.package]
         if modules and not given.show:
-            _run(package, group, modules, again=given.again)
-        found[package] = read_verdicts(WORK / package / "mutants", modules)
-    for package, verdicts in found.items():
-        _print_survivors(package, verdicts)
+            _run(WORK / name, group, modules, again=given.again)
+        found[name] = read_verdicts(WORK / name / "mutants", modules)
+    for name, verdicts in found.items():
+        _print_survivors(WORK / name, verdicts)
     together = {module: of for verdicts in found.values() for module, of in verdicts.items()}
     sys.stdout.write(f"\n{table(together)}\n")
     return 0
 
 
-def _run(package: str, group: Group, wanted: Sequence[str], *, again: bool) -> None:
+def _run(folder: Path, group: Group, wanted: Sequence[str], *, again: bool) -> None:
     """Let mutmut try the mutants of these modules that are undecided."""
-    folder = WORK / package
     changed = _copy_tree(folder)
-    (folder / "setup.cfg").write_text(_settings(package, group))
+    (folder / "setup.cfg").write_text(_settings(group))
     tried = [OPEN, SURVIVED, TIMEOUTS] if again else [OPEN]
     names: list[str] = []
-    for path in _paths(package, group, wanted):
+    for path in _paths(group, wanted):
         kept = folder / "mutants" / f"{path}.meta"
         if path in changed:
             kept.unlink(missing_ok=True)
@@ -72,9 +71,11 @@ def _run(package: str, group: Group, wanted: Sequence[str], *, again: bool) -> N
         _mutmut(folder, names)
 
 
-def _paths(package: str, group: Group, wanted: Sequence[str]) -> list[str]:
+def _paths(group: Group, wanted: Sequence[str]) -> list[str]:
     """The files of the group's modules that are wanted."""
-    found = [path for module in group.modules for path in (ROOT / package).glob(f"{module}.py")]
+    found = [
+        path for module in group.modules for path in (ROOT / group.package).glob(f"{module}.py")
+    ]
     paths = [path.relative_to(ROOT).as_posix() for path in found]
     starts = tuple(f"{module}." for module in wanted)
     return [path for path in sorted(paths) if f"{_module_of(path)}.".startswith(starts)]
@@ -114,13 +115,13 @@ def _copy_tree(folder: Path) -> set[str]:
     return changed
 
 
-def _settings(package: str, group: Group) -> str:
+def _settings(group: Group) -> str:
     copied = sorted(path.name for path in ROOT.iterdir() if not path.name.startswith("."))
     lists = {
-        "source_paths": [package],
-        "only_mutate": [f"{package}/{module}.py" for module in group.modules],
+        "source_paths": [group.package],
+        "only_mutate": [f"{group.package}/{module}.py" for module in group.modules],
         "do_not_mutate": NOT_MUTATED,
-        "also_copy": [name for name in copied if name not in (package, "build")],
+        "also_copy": [name for name in copied if name not in (group.package, "build")],
         "pytest_add_cli_args_test_selection": group.tests,
         "pytest_add_cli_args": [
             *("-p", "no:cacheprovider", "-p", "tests.mutants.quick"),
@@ -133,11 +134,11 @@ def _settings(package: str, group: Group) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _print_survivors(package: str, verdicts: Verdicts) -> None:
+def _print_survivors(folder: Path, verdicts: Verdicts) -> None:
     if names := list(names_with(verdicts, SURVIVED)):
         command = [sys.executable, "-m", "tests.mutants.differences", *names]
         sys.stdout.flush()
-        subprocess.run(command, cwd=WORK / package, check=True)
+        subprocess.run(command, cwd=folder, check=True)
 
 
 if __name__ == "__main__":

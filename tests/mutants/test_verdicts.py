@@ -69,10 +69,10 @@ def test_the_table_counts_every_mutant_once(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("package", GROUPS)
-def test_a_group_names_modules_and_tests_that_are_there(package: str) -> None:
-    group = GROUPS[package]
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_names_modules_and_tests_that_are_there(name: str) -> None:
+    group = GROUPS[name]
     for module in group.modules:
-        assert list((ROOT / package).glob(f"{module}.py")), module
+        assert list((ROOT / group.package).glob(f"{module}.py")), module
     for path in (*group.tests, *group.ignored):
         assert (ROOT / path).exists(), path
