@@ -76,7 +76,6 @@ GROUPS: Mapping[str, Group] = {
             "tests/runtime/test_archive.py",
             "tests/runtime/test_object_stores.py",
             "tests/runtime/test_pool.py",
-            "tests/runtime/test_replay.py",
             "tests/runtime/test_storage.py",
             "tests/runtime/test_subscriber.py",
         ],

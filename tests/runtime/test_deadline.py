@@ -30,6 +30,15 @@ def test_late_arrivals_are_refused_unless_they_get_one_try(late_events: Any, ref
     assert deadlines.refuses(entry(), NEWEST, NEWEST + DAY * 1_000) is refused
 
 
+def test_what_is_late_for_one_connector_is_not_for_one_that_waits_longer() -> None:
+    deadlines, after = Deadlines(DAY), NEWEST + 2 * DAY * 1_000
+    patient = entry(max_event_age="5 d")
+    assert deadlines.has_passed(entry(), NEWEST, after)
+    assert deadlines.refuses(entry(), NEWEST, after)
+    assert not deadlines.has_passed(patient, NEWEST, after)
+    assert not deadlines.refuses(patient, NEWEST, after)
+
+
 def test_the_reason_says_whether_the_connector_is_still_there() -> None:
     assert letter_reason(entry()) == "expired"
     assert letter_reason(entry(enabled=False)) == "connector_removed"

@@ -116,3 +116,14 @@ def test_what_threads_enter_at_once_is_all_counted() -> None:
         thread.join(30)
     total = ledger.read()
     assert (total.received, total.of("a").latency.total()) == (16_000, 1_600)
+
+
+def test_what_was_done_since_is_the_difference_of_every_count() -> None:
+    before, later = a_tally().of("a"), a_tally().of("a")
+    later.add(a_tally().of("a"))
+    assert later.since(before) == before
+    assert before.since(before) == ConnectorTally()
+    assert before.since(ConnectorTally()) == before
+    before.addressed = 4
+    later.addressed = 7
+    assert later.since(before).addressed == 3

@@ -460,10 +460,28 @@ def test_every_lane_names_its_queue_in_the_hold(kind: str) -> None:
 
 VERDICTS = {
     Verdict.DELIVERED: [200, 201, 202, 204, 299],
-    Verdict.RETRY: [100, 301, 302, 304, 307, 308, 408, 425, 429, 500, 502, 503, 504, 599, 999],
+    Verdict.RETRY: [
+        100,
+        199,
+        300,
+        301,
+        302,
+        304,
+        307,
+        308,
+        408,
+        425,
+        429,
+        500,
+        502,
+        503,
+        504,
+        599,
+        999,
+    ],
     Verdict.SUSPEND: [401, 403, 404, 407],
     Verdict.TOO_LARGE: [413],
-    Verdict.REJECTED: [400, 402, 405, 406, 409, 410, 411, 414, 415, 418, 422, 451],
+    Verdict.REJECTED: [400, 402, 405, 406, 409, 410, 411, 414, 415, 418, 422, 451, 499],
 }
 ERRORS = {
     Verdict.RETRY: ["timeout", "network", "storage"],

@@ -1,6 +1,6 @@
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.connector import Redact
+from schemas.connector import Redact, decode_hook
 from sinks.fields import Unencodable
+from sinks.postback import PostbackConnector, PostbackSink
 from sinks.redaction import MAX_DEPTH, Redactor
 
 
@@ -85,6 +86,8 @@ def test_fields_are_found_wherever_they_stand() -> None:
         b'{"properties":{"x":"{} {\\"email\\":\\"secret\\"}"}}',
         b'{"properties":{"x":"\\"{\\\\\\"email\\\\\\":\\\\\\"secret\\\\\\"}\\""}}',
         b'{"properties":[{"email":"secret"}]}',
+        b'{"properties":{"x":"{email: secret}"}}',
+        rb'{"properties":{"x":"\"{email secret \\ud83d\""}}',
     ],
 )
 def test_no_spelling_hides_a_field(event: bytes) -> None:
@@ -161,10 +164,61 @@ def test_a_name_with_odd_characters_is_found_in_any_spelling(name: str) -> None:
         b'{"properties":{"\\u0061":' + b"7" * 5_000 + b',"note":"no email"}}',
         b'{"properties" : {"note" : ["no email", 1.50]}}',
         rb'{"properties":{"note":"no email \u00e9","n":-0.0,"far":1e400}}',
+        rb'{"properties":{"x":"{\u0041 is no JSON"}}',
     ],
 )
 def test_an_event_without_the_field_is_the_very_same_whatever_its_spelling(event: bytes) -> None:
     assert Redactor(Redact(remove=["email"])).redact(event) is event
+
+
+def in_objects(value: bytes) -> bytes:
+    return b'{"a":%b}' % value
+
+
+def in_arrays(value: bytes) -> bytes:
+    return b"[%b]" % value
+
+
+@pytest.mark.parametrize("wrap", [in_objects, in_arrays])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_field_is_found_down_to_a_depth_and_below_it_the_event_is_not_sent(
+    wrap: Callable[[bytes], bytes], as_text: bool
+) -> None:
+    """A text with JSON in it is a level too."""
+
+    def nested(levels: int) -> bytes:
+        value = b'{"email":"secret"}'
+        if as_text:
+            value = json.dumps(value.decode()).encode()
+        for _ in range(levels - 1 - as_text):
+            value = wrap(value)
+        return value
+
+    redactor = Redactor(Redact(remove=["email"]))
+    assert b"[REDACTED]" in redactor.redact(nested(MAX_DEPTH))
+    with pytest.raises(Unencodable) as refused:
+        redactor.redact(nested(MAX_DEPTH + 1))
+    assert str(refused.value) == "event: cannot be redacted: over 16 levels deep"
+
+
+def test_what_is_no_json_cannot_be_redacted_and_the_reason_is_told() -> None:
+    with pytest.raises(Unencodable, match="event: cannot be redacted: JSON is malformed"):
+        Redactor(Redact(remove=["email"])).redact(b'{"email":"a",}')
+
+
+def test_an_event_that_cannot_be_redacted_is_given_up_as_it_came_and_the_others_go_out() -> None:
+    deep = b'{"properties":' + b"[" * 20 + b'"email"' + b"]" * 20 + b"}"
+    good = b'{"id":"1","properties":{"email":"a@example.com"}}'
+    settings = {"name": "hook", "url": "https://hook.example.com/", "redact": {"hash": ["email"]}}
+    sink = PostbackSink(msgspec.convert(settings, PostbackConnector, dec_hook=decode_hook))
+    packed = sink.pack([good, deep, good], "", {})
+    (unpackable,) = packed.unpackable
+    assert unpackable.event is deep
+    assert unpackable.reason == "unencodable"
+    assert unpackable.detail == "event: cannot be redacted: over 16 levels deep"
+    (request,) = packed.requests
+    assert request.events == [good, good]
+    assert request.body.count(sha256("a@example.com").encode()) == 2
 
 
 def test_a_redacted_letter_is_redacted_to_what_its_original_would_be() -> None:
