@@ -136,9 +136,9 @@ def _settings(group: Group) -> str:
 
 def _print_survivors(folder: Path, verdicts: Verdicts) -> None:
     if names := list(names_with(verdicts, SURVIVED)):
-        command = [sys.executable, "-m", "tests.mutants.differences", *names]
+        command = [sys.executable, "-m", "tests.mutants.differences"]
         sys.stdout.flush()
-        subprocess.run(command, cwd=folder, check=True)
+        subprocess.run(command, cwd=folder, input="\n".join(names), text=True, check=True)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,35 @@ def test_the_path_of_a_url_that_is_a_secret_is_one_too(said: str, shown: str, qu
     assert found.removesuffix("?v=1") == shown
 
 
+@pytest.mark.parametrize(
+    ("piece", "is_shown"),
+    [
+        ("abcd1", True),
+        ("abcde1", False),
+        ("abcdefghijklmno", True),
+        ("abcdefghijklmnop", False),
+        ("abcdefghijklmn1", False),
+    ],
+)
+def test_a_piece_of_a_secret_path_is_shown_where_it_is_too_short_for_a_key(
+    piece: str, is_shown: bool
+) -> None:
+    """A key of letters alone has 16 of them at least, one with a digit 6 characters."""
+    words = "/".join(["in"] * 20)
+    url = f"https://hooks.example.com/{words}/{piece}/{words}"
+    found = sanitise(Answer(404, body=f"no {piece} here".encode()), [url])
+    assert found == f"no {piece if is_shown else '[SECRET]'} here"
+
+
+@pytest.mark.parametrize(("value", "is_shown"), [("abcd1", True), ("abcde1", False)])
+def test_a_value_of_a_secret_query_is_shown_where_it_is_too_short_for_a_key(
+    value: str, is_shown: bool
+) -> None:
+    url = f"https://hooks.example.com/in?{'many=words&' * 20}key={value}"
+    found = sanitise(Answer(404, body=f"no {value} here".encode()), [url])
+    assert found == f"no {value if is_shown else '[SECRET]'} here"
+
+
 def test_the_path_and_the_short_values_of_a_url_that_is_no_secret_are_shown() -> None:
     request = HttpRequest("POST", "https://a.example.com/in?v=1&region=us", {}, b"")
     said = "the token for /in expired at 2026-11-21 1h ago in us-1"

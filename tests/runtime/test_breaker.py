@@ -98,3 +98,24 @@ def test_what_was_sent_after_it_ends_the_wait(clock: Clock) -> None:
     breaker.succeed("a", sent_at=clock.now + 1)
     assert not breaker.is_open("a")
     assert not breaker.is_doubted("a")
+
+
+def test_what_a_partner_has_taken_is_told_once_and_of_its_lane(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    assert not breaker.take_accepted("a")
+    breaker.succeed("a", 0.0)
+    assert not breaker.take_accepted("b")
+    assert breaker.take_accepted("a")
+    assert not breaker.take_accepted("a")
+
+
+def test_what_was_rejected_is_remembered_until_the_partner_takes_something(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    assert breaker.rejected("a") == 0
+    breaker.remember_rejected("a", 7)
+    breaker.remember_rejected("a", 0)
+    assert (breaker.rejected("a"), breaker.rejected("b")) == (7, 0)
+    breaker.succeed("b", 0.0)
+    assert breaker.rejected("a") == 7
+    breaker.succeed("a", 0.0)
+    assert breaker.rejected("a") == 0

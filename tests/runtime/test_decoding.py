@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.decoding import MAX_GATHERED_BYTES, Decoder
+from runtime.decoding import MAX_GATHERED_BYTES, Decoder, left_out
 from runtime.keeping import Letters
 from runtime.receipts import Receipts
 from runtime.routing import Router
 from sandbox.samples import sample_event, sample_events
 from schemas.batch import Batch, Token
 from schemas.dead_letter import DeadLetter
+from schemas.event import decode_event
 from schemas.lane import Lane
 from schemas.pull import Pull
 from tests.runtime.configs import config_of, hook, segment
@@ -182,6 +183,78 @@ def test_a_raw_line_break_within_an_event_does_not_make_two_of_it() -> None:
     one, other = decoded.events_of("a")
     assert json.loads(one) == json.loads(pretty)
     assert other == SAMPLES[0]
+
+
+# For one connector alone
+
+
+def pull_for(connector: str, *messages: bytes) -> Pull:
+    return Pull(1_000, 2_000, list(messages), connector=connector, replays=3)
+
+
+def test_what_is_for_one_connector_goes_to_no_other_and_is_counted_as_its_own() -> None:
+    decoder = decoder_of(hook("a"), hook("b"))
+    decoded = decode(decoder, pull_for("a", SAMPLES[0], SAMPLES[1]))
+    ((key, batch),) = decoded.fragments
+    assert (key, batch.events, batch.replays) == ("a/0/", SAMPLES[:2], 3)
+    tally = decoder.take_tally()
+    assert tally.received == 2
+    assert {name: (c.offered, c.addressed) for name, c in tally.connectors.items()} == {"a": (2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("connector", "messages", "reasons"),
+    [
+        ("a", [b"", b"nope"], ["invalid_json", "invalid_json"]),
+        ("gone", SAMPLES[:2], ["connector_removed"] * 2),
+        ("brand", SAMPLES[:3], ["other_app_group"] * 3),
+    ],
+)
+def test_what_one_connector_cannot_be_offered_is_buried_as_offered_to_it(
+    connector: str, messages: list[bytes], reasons: list[str]
+) -> None:
+    decoder = decoder_of(hook("a"), hook("brand", app_group_ids=["no-such-group"]))
+    decoded = decode(decoder, pull_for(connector, *messages))
+    (letters,) = decoded.letters
+    assert [letter.event for letter in letters.letters] == messages
+    assert [letter.reason for letter in letters.letters] == reasons
+    assert {letter.connector for letter in letters.letters} == {connector}
+    assert {letter.replays for letter in letters.letters} == {3}
+    assert decoded.fragments == []
+    tally = decoder.take_tally()
+    counts = tally.of(connector)
+    assert (counts.offered, counts.addressed, tally.invalid) == (len(messages), len(messages), {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"app_group_ids": ["another"]}, "other_app_group"),
+        ({"enabled": False}, "disabled"),
+        ({"events": ["users.canvas.*"]}, "event_type"),
+        ({"app_ids": ["another"]}, "app_id"),
+    ],
+)
+def test_why_a_connector_would_not_take_an_event_today(
+    changes: dict[str, Any], reason: str | None
+) -> None:
+    router = Router(config_of(hook("a", **changes), hook("b"))).only("a")
+    header, _ = decode_event(json.dumps(sample_event(OPEN)).encode(), MAX_BYTES)
+    assert left_out(router, header) == reason
+
+
+@pytest.mark.parametrize(
+    ("connector", "external", "reason"),
+    [("s", "x", None), ("s", None, "no_external_user_id"), ("gone", "x", "connector_removed")],
+)
+def test_who_the_user_is_and_that_a_connector_is_gone_are_reasons_too(
+    connector: str, external: str | None, reason: str | None
+) -> None:
+    router = Router(config_of(segment("s"))).only(connector)
+    event = sample_event(OPEN, user={"external_user_id": external})
+    header, _ = decode_event(json.dumps(event).encode(), MAX_BYTES)
+    assert left_out(router, header) == reason
 
 
 # Fragments

@@ -184,6 +184,13 @@ def test_unforking_what_was_never_forked_changes_nothing(receipts: Receipts) -> 
     assert pull.acknowledged == 1
 
 
+def test_a_void_share_does_not_keep_those_after_it_from_being_settled(receipts: Receipts) -> None:
+    pull, gone = Pulled(receipts), Token(10_000, 1, "0")
+    (void,) = pull.begin("0")
+    receipts.settle([gone, void, *pull.decode("0")])
+    assert pull.acknowledged == 1
+
+
 # How much is outstanding
 
 
@@ -213,6 +220,15 @@ def test_half_of_the_bytes_that_may_be_outstanding_presses(receipts: Receipts) -
     assert receipts.is_pressed
     receipts.decoded(last, receipts.begin(last))
     assert not receipts.is_pressed
+
+
+def test_the_bytes_of_what_is_acknowledged_are_outstanding_no_more(receipts: Receipts) -> None:
+    sizes = [MAX_OUTSTANDING_BYTES // 8, MAX_OUTSTANDING_BYTES // 8 * 5, 1]
+    small, large, _ = [receipts.issue(1, size, lambda: None) for size in sizes]
+    receipts.decoded(small, receipts.begin(small))
+    assert receipts.is_pressed
+    receipts.decoded(large, receipts.begin(large))
+    assert not receipts.is_filling
 
 
 def test_receipts_have_numbers_of_their_own_that_are_never_nought(receipts: Receipts) -> None:

@@ -1,13 +1,17 @@
 """What is done every so often is done again, whatever becomes of it once."""
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from runtime.repeating import Repeating
 
+ROOT = Path(__file__).parents[2]
 SECONDS = 20.0
 """After which a test fails rather than waits on."""
 
@@ -48,3 +52,8 @@ def test_closing_ends_it() -> None:
     assert done.wait(SECONDS)
     repeating.close()
     assert [thread for thread in threading.enumerate() if thread.name == "looking"] == []
+
+
+def test_one_that_nobody_has_closed_does_not_keep_the_process() -> None:
+    code = "from runtime.repeating import Repeating; Repeating('x', 3600, print).start()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS, cwd=ROOT)
