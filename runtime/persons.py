@@ -46,9 +46,8 @@ class Persons:
             user = _decode(message).user
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._in_damaged.search(message) is not None
-        return user is not None and bool(
-            self._known & {_id(user.external_user_id), _id(user.user_id)}
-        )
+        ids = () if user is None else (user.external_user_id, user.user_id)
+        return any(_id(one) in self._known for one in ids if one is not None)
 
 
 def _id(value: Any) -> str:

@@ -76,7 +76,7 @@ def _paths(group: Group, wanted: Sequence[str]) -> list[str]:
     found = [
         path for module in group.modules for path in (ROOT / group.package).glob(f"{module}.py")
     ]
-    paths = [path.relative_to(ROOT).as_posix() for path in found]
+    paths = {path.relative_to(ROOT).as_posix() for path in found}.difference(NOT_MUTATED)
     starts = tuple(f"{module}." for module in wanted)
     return [path for path in sorted(paths) if f"{_module_of(path)}.".startswith(starts)]
 
