@@ -25,7 +25,7 @@ from schemas.connector import Connector, decode_hook, schema_hook, secret_refere
 from schemas.event import InvalidEvent, decode_event
 from schemas.secret import is_reference
 from sinks import sink_kinds
-from sinks.sink import Answer, FileWrite, HttpRequest, Packed, Request, Sink, Verdict
+from sinks.sink import Answer, FileWrite, HttpRequest, Limits, Packed, Request, Sink, Verdict
 
 KINDS = sorted(sink_kinds())
 TESTED = [kind for kind in KINDS if importlib.util.find_spec(f"tests.sinks.test_{kind}")]
@@ -183,6 +183,22 @@ def test_the_sink_says_what_it_is(kind: str) -> None:
     assert limits.max_events >= 1
     assert 1 <= limits.max_request_bytes <= limits.most_request_bytes
     assert limits.batch_window_seconds > 0
+
+
+LIMITS_OF = {
+    "avro_files": Limits(15_000, 16_000_000, 16_000_000, 300),
+    "mparticle": Limits(100, 256_000, 256_000, 10, 128_000, 270),
+    "postback": Limits(100, 900_000, 900_000, 10),
+    "rudderstack": Limits(100, 900_000, 900_000, 10),
+    "segment": Limits(2_500, 500_000, 500_000, 10, 32_000, 1_000),
+    "treasure_data": Limits(100, 900_000, 900_000, 10),
+}
+"""As partners publish them, and where they publish none as the platform has them."""
+
+
+@pytest.mark.parametrize("kind", LIMITS_OF)
+def test_the_limits_of_a_partner_are_those_that_are_published(kind: str) -> None:
+    assert sink_kinds()[kind].limits == LIMITS_OF[kind]
 
 
 @every_kind

@@ -52,11 +52,15 @@ def test_an_event_may_lack_user_and_properties_however_large_it_is(size: int) ->
     assert alone.properties is not None
 
 
-def test_lists_of_large_events_are_not_looked_into() -> None:
-    event = event_of(500).replace(b'"none":[]', b'"none":[' + b"[]," * LARGE_BYTES + b"[]]")
+@pytest.mark.parametrize(
+    "nested", [b"[" + b"[]," * LARGE_BYTES + b"[]]", b"[1" + b",1" * LARGE_BYTES + b"]", b'{"a":1}']
+)
+def test_lists_and_objects_of_large_events_are_not_looked_into(nested: bytes) -> None:
+    event = event_of(LARGE_BYTES + 100).replace(b'"none":[]', b'"none":' + nested)
     values = take_apart(event).properties
     assert values is not None
     assert isinstance(values["none"], msgspec.Raw)
+    assert bytes(values["none"]) == nested
 
 
 def test_what_is_nested_too_deeply_is_unencodable() -> None:
