@@ -1,5 +1,6 @@
 """A plugin for pytest: a mutant is to fail soon, by whichever test, and nobody reads how."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -32,8 +33,14 @@ _PACKAGES = ("schemas.", "sinks.", "runtime.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of many examples come last."""
-    items.sort(key=_has_many_examples)
+    """The tests of the module that is mutated come first, and tests of many examples last."""
+    module = os.environ.get("MUTANT_UNDER_TEST", "").partition(".x")[0].rpartition(".")[2]
+    items.sort(key=lambda item: (not _is_of(item, module), _has_many_examples(item)))
+
+
+def _is_of(item: pytest.Item, module: str) -> bool:
+    """Such as `test_mparticle.py` of `mparticle_layout`."""
+    return module.startswith(item.path.stem.removeprefix("test_"))
 
 
 def _has_many_examples(item: pytest.Item) -> bool:
