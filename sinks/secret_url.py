@@ -14,13 +14,13 @@ def refuse_literal_key(url: Url, parameter: str) -> None:
     """Check that a URL which is no reference holds no key.
 
     Raises:
-        ValueError: its query has the parameter, or it names a user; the message does not repeat it.
+        ValueError: its query has the parameter; the message does not repeat it.
     """
     if url.is_secret:
         return
-    parts = urlsplit(url)
-    names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    if parameter.lower() in names or "@" in parts.netloc:
+    query = urlsplit(url).query
+    names = [name.lower() for name, _ in parse_qsl(query, keep_blank_values=True)]
+    if parameter.lower() in names:
         raise ValueError(f"a URL that holds a key is a secret and is given as {FORMS}")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.decoding import MAX_GATHERED_BYTES, Decoder, left_out
-from runtime.keeping import Letters
+from runtime.keeping import VERSION, Letters
 from runtime.receipts import Receipts
 from runtime.routing import Router
 from sandbox.samples import sample_event, sample_events
@@ -185,6 +185,57 @@ def test_a_raw_line_break_within_an_event_does_not_make_two_of_it() -> None:
     assert other == SAMPLES[0]
 
 
+# Events of one pull
+
+PLAIN: dict[str, Any] = {
+    "event_type": OPEN,
+    "id": "1",
+    "time": 1_700_000_000,
+    "user": {"external_user_id": "x-1"},
+    "properties": {"app_group_id": "brand-a", "app_id": "app-1", "platform": "ios"},
+}
+MOBILE = {"name": "m", "kind": "mparticle", "feeds": {"ios": FEED, "android": FEED}}
+
+
+@pytest.mark.parametrize(
+    ("connector", "changes", "lanes"),
+    [
+        (segment("s"), {"user": {"external_user_id": None}}, {"s/0/": ["1"]}),
+        (segment("s"), {"user": None}, {"s/0/": ["1"]}),
+        (hook("h", events=[OPEN]), {"event_type": "users.canvas.Entry"}, {"h/0/": ["1"]}),
+        (hook("h", app_ids=["app-1"]), {"properties": {"app_id": "app-2"}}, {"h/0/": ["1"]}),
+        (hook("h", app_group_ids=["brand-a"]), {"properties": {}}, {"h/0/": ["1"]}),
+        (MOBILE, {"properties": {"platform": "android"}}, {"m/0/ios": ["1"], "m/0/android": ["2"]}),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_events_of_a_pull_that_differ_in_one_thing_go_each_its_own_way(
+    connector: dict[str, Any], changes: dict[str, Any], lanes: dict[str, list[str]], turned: bool
+) -> None:
+    first = {**PLAIN, "event_type": "users.messages.pushnotification.Open"}
+    one = PLAIN if connector["name"] != "m" else first
+    messages = [json.dumps(event).encode() for event in (one, {**one, "id": "2", **changes})]
+    decoder = decoder_of(connector)
+    decoded = decode(decoder, pull_of(*(reversed(messages) if turned else messages)))
+    found = {key: [json.loads(e)["id"] for e in batch.events] for key, batch in decoded.fragments}
+    assert found == lanes
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_the_users_of_a_connector_are_divided_among_all_its_shards(shards: int) -> None:
+    events = [{**PLAIN, "user": {"external_user_id": f"x-{n % 40}"}} for n in range(80)]
+    decoded = decode(
+        decoder_of(hook("h", shards=shards)), pull_of(*[json.dumps(e).encode() for e in events])
+    )
+    of_lane = {
+        key: [json.loads(event)["user"]["external_user_id"] for event in batch.events]
+        for key, batch in decoded.fragments
+    }
+    assert set(of_lane) == {f"h/{shard}/" for shard in range(shards)}
+    assert sum(len(set(users)) for users in of_lane.values()) == 40
+    assert sum(map(len, of_lane.values())) == 80
+
+
 # For one connector alone
 
 
@@ -220,6 +271,9 @@ def test_what_one_connector_cannot_be_offered_is_buried_as_offered_to_it(
     assert [letter.reason for letter in letters.letters] == reasons
     assert {letter.connector for letter in letters.letters} == {connector}
     assert {letter.replays for letter in letters.letters} == {3}
+    assert letters.version == VERSION
+    assert [bool(letter.detail) for letter in letters.letters] == [connector == "a"] * len(messages)
+    assert all(isinstance(letter.detail, str) for letter in letters.letters)
     assert decoded.fragments == []
     tally = decoder.take_tally()
     counts = tally.of(connector)
@@ -298,6 +352,17 @@ def test_all_lanes_leave_when_together_they_hold_too_much() -> None:
     decoder = Decoder(router, Receipts(), 900_000)
     decoded = sort_out(decoder.decode(pull_of(message)))
     assert len(decoded.fragments) == lanes
+    assert list(decoder.flush()) == []
+
+
+def test_what_has_left_takes_nothing_off_what_the_others_hold() -> None:
+    message = json.dumps({**sample_event(OPEN), "more": "x" * 850_000}).encode()
+    lanes = MAX_GATHERED_BYTES // len(message) + 1
+    hooks = [hook("full", max_request_bytes=1), *[hook(f"c{number}") for number in range(lanes)]]
+    decoder = Decoder(Router(config_of(*hooks)), Receipts(), 900_000)
+    decoded = sort_out(decoder.decode(pull_of(message)))
+    assert next(key for key, _ in decoded.fragments) == "full/0/"
+    assert len(decoded.fragments) == lanes + 1
     assert list(decoder.flush()) == []
 
 

@@ -40,6 +40,7 @@ def test_the_envelope_goes_to_the_url_that_holds_the_key() -> None:
     "url",
     [
         "https://rs.example.com/v1/webhook?writeKey=2abcDEF",
+        "https://rs.example.com/v1/webhook?writeKey=",
         "http://rs.example.com/v1/webhook?a=b&writekey=2abcDEF",
         "https://rs.example.com/v1/webhook?write%4Bey=2abcDEF",
         "https://2abcDEF:@rs.example.com/v1/webhook",
