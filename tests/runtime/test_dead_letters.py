@@ -1,6 +1,7 @@
 """Dead letters are Avro files by day, named by what is in them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from runtime.dead_letters import DamagedLetters, letter_files, read_letters, wri
 from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings
 from schemas.connector import Redact
-from schemas.dead_letter import AVRO_SCHEMA, DeadLetter
+from schemas.dead_letter import AVRO_SCHEMA, DeadLetter, to_avro
 from schemas.limits import MAX_DETAIL_CHARS
 from sinks.redaction import Redactor
 from tests.runtime.configs import hook
@@ -156,3 +157,28 @@ def test_a_block_that_its_codec_cannot_unpack_is_damage(codec: str, tmp_path: Pa
     path.write_bytes(content[:-20] + b"?" * 4 + content[-16:])
     with pytest.raises(DamagedLetters, match="cannot be read to its end"):
         list(read_letters(str(path)))
+
+
+def without_times(field: dict[str, Any]) -> dict[str, Any] | None:
+    return None if field["name"].endswith("_at") else field
+
+
+def with_times_as_numbers(field: dict[str, Any]) -> dict[str, Any] | None:
+    return {**field, "type": ["null", "long"]} if field["name"].endswith("_at") else field
+
+
+@pytest.mark.parametrize(
+    ("changed", "buried_ms"), [(without_times, 0), (with_times_as_numbers, BURIED_MS)]
+)
+def test_a_file_that_lacks_fields_or_knows_no_times_is_read(
+    changed: Callable[[dict[str, Any]], dict[str, Any] | None], buried_ms: int, tmp_path: Path
+) -> None:
+    """Such as another tool has written, or an older version."""
+    fields = list(filter(None, map(changed, AVRO_SCHEMA["fields"])))
+    path = tmp_path / "letters.avro"
+    with path.open("wb") as file:
+        fastavro.writer(file, {**AVRO_SCHEMA, "fields": fields}, [to_avro(letter_of(replays=2))])
+    (letter,) = read_letters(str(path))
+    assert (letter.event, letter.connector, letter.reason) == (b'{"id":"1"}', "crm", "rejected")
+    assert (letter.replays, letter.letter_id) == (2, letter_of(replays=2).letter_id)
+    assert letter.buried_ms == buried_ms

@@ -187,6 +187,7 @@ def test_what_comes_after_its_connectors_deadline_is_buried_untried(
     assert buried == ([(event, "deliver", reason) for event in EVENTS] if reason else [])
     assert outcome.tally.delivered == (0 if reason else 3)
     assert (flight.lane, flight.config_version) == (Lane(connector, "", 3), "v7")
+    assert flight.batch == batch_of()
 
 
 def test_what_is_bound_for_the_hold_is_not_tried(deliverer: Deliverer) -> None:
