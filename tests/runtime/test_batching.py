@@ -73,7 +73,7 @@ def test_a_batch_is_no_larger_than_what_makes_it_full() -> None:
         ({"max_events": 10}, [9, 9, 9], [18, 9]),
         ({"max_events": 1}, [1, 1], [1, 1]),
         ({"max_request_bytes": 34}, [4, 5, 4], [9, 4]),  # fragments of 15, 19 and 15 bytes
-        ({"max_request_bytes": 35}, [4, 5, 4], [13]),
+        ({"max_request_bytes": 35}, [4, 5, 4, 4, 5, 4], [13, 13]),
     ],
 )
 def test_a_batch_is_full_at_its_count_or_its_bytes_and_the_next_begins_with_nothing(
@@ -220,11 +220,12 @@ def test_what_a_lane_gathers_for_follows_its_settings_and_its_state(
 def test_all_lanes_of_a_queue_in_the_hold_gather_for_it_when_it_is_suspended(
     tmp_path: object,
 ) -> None:
-    files = {"name": "files", "kind": "avro_files", "path": "/tmp/files"}
+    feeds = {name: {"key": "env:K", "secret": "env:S"} for name in ("ios", "web")}
+    config = config_of({"name": "m", "kind": "mparticle", "feeds": feeds})
     suspensions = Suspensions(str(tmp_path))
-    suspensions.mark("files", "suspended")
-    part = "users.canvas.Entry/2026-01-31-23"
-    assert target_of(f"files/0/{part}", config_of(files), suspensions).for_hold
+    suspensions.mark("m+ios", "suspended")
+    for lane, for_hold in (("m/0/ios", True), ("m/3/ios/historical", True), ("m/0/web", False)):
+        assert target_of(lane, config, suspensions).for_hold is for_hold
 
 
 def test_a_connector_that_is_gone_gathers_for_the_hold(tmp_path: object) -> None:

@@ -311,6 +311,25 @@ def test_who_the_user_is_and_that_a_connector_is_gone_are_reasons_too(
     assert left_out(router, header) == reason
 
 
+PUSH = {**PLAIN, "event_type": "users.messages.pushnotification.Open"}
+
+
+@pytest.mark.parametrize(
+    ("connector", "event", "reason"),
+    [
+        (hook("m", app_group_ids=["brand-a"]), PLAIN, None),
+        (MOBILE, PUSH, None),
+        ({**MOBILE, "historical": True}, PUSH, None),
+        (MOBILE, PLAIN, "feed_not_configured"),  # whatever its platform, an e-mail is unbound
+    ],
+)
+def test_the_group_the_feed_and_the_type_decide_whether_it_would_be_taken(
+    connector: dict[str, Any], event: dict[str, Any], reason: str | None
+) -> None:
+    header, _ = decode_event(json.dumps(event).encode(), MAX_BYTES)
+    assert left_out(Router(config_of(connector)).only("m"), header) == reason
+
+
 # Fragments
 
 
