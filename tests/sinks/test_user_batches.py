@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.fields import encode_text
+from sinks.fields import Fields, User
 from sinks.user_batches import EncodedEvent, encoded_event, fill_requests, group_by_user
 
 DRAWN = st.tuples(st.sampled_from("abc"), st.text(max_size=90), st.integers(0, 200))
@@ -14,7 +14,7 @@ DRAWN = st.tuples(st.sampled_from("abc"), st.text(max_size=90), st.integers(0, 2
 def event_of(user: str, event_id: str, size: int) -> EncodedEvent:
     head = b'{"user_identities":{"customerid":"%b"}' % user.encode()
     body = b'{"n":"' + b"x" * size + b'"}'
-    return encoded_event(b"", event_id, encode_text(event_id), user, head, body)
+    return encoded_event(b"", Fields("x", event_id, 1, User(user)), head, body)
 
 
 @given(st.lists(DRAWN, max_size=20), st.integers(1, 4))
