@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -318,6 +319,22 @@ def test_no_request_is_a_byte_longer_than_its_limit(kind: str, count: int) -> No
         sink = partner.sink(max_request_bytes=limit)
         requests = requests_of(pack_lanes(sink, messages, partner.secrets))
         assert all(weight_of(request) <= limit for request in requests)
+
+
+@every_kind
+def test_what_is_too_large_tells_both_numbers(kind: str) -> None:
+    """An event that takes a byte more than is allowed, in whatever its partner counts."""
+    partner = partner_of(kind)
+    ((part, (event,)),) = lanes_of(partner.sink(), [spell(ALIKE[0])]).items()
+    (small,) = partner.sink(max_request_bytes=20).pack([event], part, partner.secrets).unpackable
+    limit = 20 + small.found_bytes - small.most_bytes
+    sink = partner.sink(max_request_bytes=limit - 1)
+    (unpackable,) = sink.pack([event], part, partner.secrets).unpackable
+    assert unpackable.reason == "too_large"
+    assert unpackable.found_bytes == small.found_bytes == unpackable.most_bytes + 1
+    for number in (unpackable.found_bytes, unpackable.most_bytes):
+        assert re.search(rf"\b{number}\b", unpackable.detail)
+    assert not partner.sink(max_request_bytes=limit).pack([event], part, partner.secrets).unpackable
 
 
 ALIKE = [
