@@ -182,6 +182,20 @@ def test_the_path_of_a_url_that_is_a_secret_is_one_too(said: str, shown: str, qu
 
 
 @pytest.mark.parametrize(
+    ("secret", "body"),
+    [
+        ("k-pässwört", "no k-pässwört.".encode("latin-1")),
+        ("key-😀-end", rb"no key-\ud83d\ude00-end."),
+        ("key\tend9", rb"no key\tend9."),
+        ("key\udcff9end", b"no key\xff9end."),
+    ],
+)
+def test_a_secret_of_other_letters_is_taken_out_in_any_encoding(secret: str, body: bytes) -> None:
+    """One from the environment may be no UTF-8."""
+    assert sanitise(Answer(401, body=body), [secret]) == "no [SECRET]."
+
+
+@pytest.mark.parametrize(
     ("piece", "is_shown"),
     [
         ("abcd1", True),
