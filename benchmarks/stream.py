@@ -5,7 +5,7 @@
 A backlog lies in the embedded Pub/Sub (a process of its own) when the program starts; events/s are
 from the first arrival at the receiver to the last, at a batch window of 1 s. CPU is that of the program
 less start-up, which is the same over a backlog of one event. The bars do the same three deliveries:
-one reads with the client library's streaming pull, as the pipeline does, one with pull requests.
+one reads with the client library's streaming pull, one with pull requests, as the pipeline does.
 In each round every contender runs once, and ratios are taken within a round.
 """
 

@@ -7,47 +7,23 @@ once it is said of a later one too, which had not begun when it was said of the 
 """
 
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from google.api_core.exceptions import (
-    Aborted,
-    DeadlineExceeded,
-    GoogleAPICallError,
-    InternalServerError,
-    RetryError,
-    ServiceUnavailable,
-)
-from google.api_core.retry import Retry, if_exception_type
-from google.cloud import pubsub_v1
-from google.pubsub_v1.types import ReceivedMessage
-
+from runtime.leases import Leases
 from runtime.repeating import Repeating
+from runtime.subscription_calls import Received, SubscriptionCalls, published_ms
 from schemas.pull import Pull
 
 MAX_OUTSTANDING_MESSAGES = 100_000
 """What is taken and not acknowledged at the most; beyond it nothing is pulled."""
-LEASE_SECONDS = 20
-"""How long a lease is extended at a time: how long a crash delays what it had taken."""
-FIRST_LEASE_SECONDS = 10
-"""The shortest deadline that a subscription can have: what a message has that was just pulled."""
-MARGIN_SECONDS = 8
-"""A lease that ends sooner than this is extended."""
 MAX_HOLD_SECONDS = 600
 """What an engine has not committed in this time goes back: it may have died, or moved elsewhere."""
 LOOK_SECONDS = 0.5
 """So often acknowledgements are sent and leases looked at."""
-CALL_SECONDS = 5
-MAX_CALL_IDS = 1_000
 
-_PASSING = (Aborted, DeadlineExceeded, InternalServerError, RetryError, ServiceUnavailable)
-_AGAIN = Retry(if_exception_type(*_PASSING), initial=0.1, maximum=1, timeout=CALL_SECONDS)
 _HOUR_MS = 3_600_000
-
-_logger = logging.getLogger(__name__)
 
 
 class Taking:
@@ -59,7 +35,6 @@ class Taking:
         self.began = began
         self.committed: int | None = None
         self.since = now
-        self.leased_until = now + FIRST_LEASE_SECONDS
         self.ack_ids: list[str] = []
 
     def pull(self, max_messages: int) -> Sequence[Pull]:
@@ -83,16 +58,13 @@ class PullLeases:
     """What one reader of a subscription has taken in this process and not acknowledged yet."""
 
     def __init__(self, subscription: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._subscription = subscription
         self._clock = clock
-        self._client = pubsub_v1.SubscriberClient()
+        self._calls = SubscriptionCalls(subscription)
+        self._leases = Leases(self._calls, clock)
         self._order = itertools.count()
         self._lock = threading.Lock()
         self._takings: dict[int, Taking] = {}
-        self._done: list[str] = []
-        self._unwanted: list[str] = []
         self._stopped = False
-        self._fails = False
         self._repeating = Repeating("pull-leases", LOOK_SECONDS, self.look)
 
     def follow(self) -> None:
@@ -102,8 +74,7 @@ class PullLeases:
     @property
     def outstanding(self) -> int:
         """Messages that were taken and are neither acknowledged nor given back."""
-        with self._lock:
-            return sum(len(taking.ack_ids) for taking in self._takings.values())
+        return self._leases.count
 
     @property
     def ended(self) -> bool:
@@ -130,9 +101,13 @@ class PullLeases:
     def pull(self, taking: Taking, max_messages: int) -> Sequence[Pull]:
         """See `Taking.pull`."""
         room = min(max_messages, MAX_OUTSTANDING_MESSAGES - self.outstanding)
-        received = [] if self._stopped or room <= 0 else self._receive(room)
+        if self._stopped or room <= 0:
+            return []
+        # To wait would hold up the bundle.
+        received = self._calls.pull(room, wait_seconds=0) or ()
         with self._lock:
             taking.ack_ids += [message.ack_id for message in received]
+        self._leases.add(received)
         return list(_by_hour(received))
 
     def commit(self, taking: Taking) -> None:
@@ -142,7 +117,7 @@ class PullLeases:
                 return
             taking.committed = next(self._order)
             for one in [one for one in self._takings.values() if _is_before(one, taking)]:
-                self._done += self._takings.pop(one.began).ack_ids
+                self._leases.settle(self._takings.pop(one.began).ack_ids)
             if not taking.ack_ids:
                 del self._takings[taking.began]
 
@@ -154,73 +129,21 @@ class PullLeases:
         """Send what is to be acknowledged or given back, and extend leases that end soon."""
         now = self._clock()
         with self._lock:
-            done, self._done = self._done, []
             takings = list(self._takings.values())
-        lost = [one for one in takings if now - one.since > MAX_HOLD_SECONDS]
-        ending = [one for one in takings if one.leased_until - now < MARGIN_SECONDS]
-        self._drop(lost)
-        with self._lock:
-            unwanted, self._unwanted = self._unwanted, []
-        self._acknowledge(done)
-        self._lease(unwanted, 0)
-        for taking in ending:
-            if taking not in lost and self._lease(taking.ack_ids, LEASE_SECONDS):
-                taking.leased_until = now + LEASE_SECONDS
+        self._drop([one for one in takings if now - one.since > MAX_HOLD_SECONDS])
+        self._leases.look()
 
     def close(self) -> None:
         """Send what is to be sent, and leave the rest to be read again."""
         self._repeating.close()
         self.look()
-        self._client.close()
+        self._calls.close()
 
     def _drop(self, takings: Sequence[Taking]) -> None:
         with self._lock:
             for taking in takings:
                 if self._takings.pop(taking.began, None) is not None:
-                    self._unwanted += taking.ack_ids
-
-    def _receive(self, max_messages: int) -> Sequence[ReceivedMessage]:
-        request = {
-            "subscription": self._subscription,
-            "max_messages": max_messages,
-            # Its deprecation is of the waste of asking often; to wait would hold up the bundle,
-            # and an answer that comes when we have left leases messages to nobody.
-            "return_immediately": True,
-        }
-        try:
-            answer = self._client.pull(request=request, timeout=CALL_SECONDS, retry=None)
-        except _PASSING as error:  # the next bundle asks again
-            self._tell(error)
-            return []
-        self._fails = False
-        return answer.received_messages
-
-    def _acknowledge(self, ack_ids: Sequence[str]) -> None:
-        for ids in _portions(ack_ids):
-            self._call(self._client.acknowledge, ack_ids=ids)
-
-    def _lease(self, ack_ids: Sequence[str], seconds: int) -> bool:
-        extend = self._client.modify_ack_deadline
-        calls = [
-            self._call(extend, ack_ids=ids, ack_deadline_seconds=seconds)
-            for ids in _portions(ack_ids)
-        ]
-        return all(calls)
-
-    def _call(self, method: Callable[..., Any], **arguments: Any) -> bool:
-        """Whether it succeeded; what failed is read again, and never lost."""
-        try:
-            method(subscription=self._subscription, retry=_AGAIN, timeout=CALL_SECONDS, **arguments)
-        except (GoogleAPICallError, RetryError) as error:
-            self._tell(error)
-            return False
-        return True
-
-    def _tell(self, error: Exception) -> None:
-        """Log the first of a row of failures."""
-        if not self._fails:
-            _logger.warning("%s cannot be reached: %s", self._subscription, error)
-        self._fails = True
+                    self._leases.give_back(taking.ack_ids)
 
 
 def _is_before(one: Taking, later: Taking) -> bool:
@@ -228,8 +151,8 @@ def _is_before(one: Taking, later: Taking) -> bool:
     return one.committed is not None and one.committed < later.began
 
 
-def _by_hour(received: Sequence[ReceivedMessage]) -> Iterator[Pull]:
-    times = [int(one.message.publish_time.timestamp() * 1_000) for one in received]
+def _by_hour(received: Sequence[Received]) -> Iterator[Pull]:
+    times = [published_ms(one) for one in received]
     by_hour: dict[int, list[int]] = {}
     for index, published in enumerate(times):
         by_hour.setdefault(published // _HOUR_MS, []).append(index)
@@ -237,11 +160,6 @@ def _by_hour(received: Sequence[ReceivedMessage]) -> Iterator[Pull]:
         of_hour = [times[index] for index in indexes]
         data = [received[index].message.data for index in indexes]
         yield Pull(min(of_hour), max(of_hour), data)
-
-
-def _portions(ack_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ack_ids), MAX_CALL_IDS):
-        yield ack_ids[start : start + MAX_CALL_IDS]
 
 
 _leases: dict[tuple[str, int], PullLeases] = {}

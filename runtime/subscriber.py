@@ -1,78 +1,48 @@
-"""Reading Pub/Sub where the engine's own reader acknowledges too early: a streaming pull with receipts.
+"""Reading Pub/Sub where the engine's own reader acknowledges too early: pulls with receipts.
 
-The client library keeps the leases of what was read; a message is acknowledged when its receipt is
-settled.
+Threads of its own read ahead; a message is acknowledged when its receipt is settled, and leased until
+then.
 """
 
-import concurrent.futures
-import contextlib
 import logging
 import queue
+import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
-from google.api_core.exceptions import GoogleAPICallError, RetryError
-from google.auth.exceptions import GoogleAuthError
-from google.cloud import pubsub_v1
-from google.cloud.pubsub_v1.subscriber.message import Message
-from google.cloud.pubsub_v1.subscriber.scheduler import Scheduler
-
+from runtime.leases import Leases
 from runtime.receipts import MAX_OUTSTANDING_BYTES, MAX_OUTSTANDING_MESSAGES, Receipts
+from runtime.repeating import Repeating
+from runtime.subscription_calls import SubscriptionCalls, published_ms
 from schemas.pull import Pull
 
 MAX_PULL_MESSAGES = 4_000
 MAX_PULL_BYTES = 4_000_000
-MAX_LEASE_SECONDS = 6 * 3_600
-LEASE_SECONDS = 20
-"""How long a lease is extended at a time: how long a crash delays what it had read."""
 IDLE_SECONDS = 0.05
 """How long a pull waits for messages: shorter burns processor time, longer delays timers."""
 FEW_MESSAGES = 100
 """A pull of fewer waits for more: each pull costs DirectRunner's only thread a bundle for each lane."""
-CLOSE_SECONDS = 10
+READERS = 2
+"""Threads that read: while one takes in what has come, Pub/Sub can answer the other."""
+MAX_CALL_MESSAGES = 1_000
+WAIT_SECONDS = 20
+"""How long a call waits where there is no message."""
+PAUSE_SECONDS = 0.05
+"""Where there is no room, or a call is answered at once with nothing."""
+AGAIN_SECONDS = 0.5
+"""Where Pub/Sub cannot be reached."""
+LOOK_SECONDS = 0.1
+"""So often acknowledgements are sent and leases looked at."""
 
 _HOUR_MS = 3_600_000
 
 _logger = logging.getLogger(__name__)
 
 
-class _AtOnce(Scheduler):  # type: ignore[misc] # of an untyped library
-    """Runs a callback where its message arrives: ours only queues it, for which a thread pool is dear."""
-
-    def __init__(self) -> None:
-        self._requests: queue.Queue[Any] = queue.Queue()
-
-    @property
-    def queue(self) -> "queue.Queue[Any]":
-        """What callbacks ask of the client library: acknowledgements and the like."""
-        return self._requests
-
-    def schedule(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        callback(*args, **kwargs)
-
-    def shutdown(self, await_msg_callbacks: bool = False) -> list[Message]:  # noqa: ARG002
-        """Return no messages, for none is left undone."""
-        return []
-
-
-class _PatientClient(pubsub_v1.SubscriberClient):  # type: ignore[misc] # of an untyped library
-    """Acknowledges and extends leases however long Pub/Sub is away.
-
-    The library gives up after a minute, and ends the stream then.
-    """
-
-    def acknowledge(self, *args: Any, **kwargs: Any) -> None:
-        _until_reached(super().acknowledge, *args, **kwargs)
-
-    def modify_ack_deadline(self, *args: Any, **kwargs: Any) -> None:
-        _until_reached(super().modify_ack_deadline, *args, **kwargs)
-
-
-def _until_reached(call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-    while True:
-        with contextlib.suppress(RetryError):
-            return call(*args, **kwargs)
+class _Message(NamedTuple):
+    published_ms: int
+    data: bytes
+    ack_id: str
 
 
 class Subscriber:
@@ -80,26 +50,24 @@ class Subscriber:
 
     def __init__(self, subscription: str, receipts: Receipts) -> None:
         self._receipts = receipts
-        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._next: Message | None = None
-        self._stopped = False
-        self._client = _PatientClient()
-        self._future = self._client.subscribe(
-            subscription,
-            self._queue.put,
-            flow_control=pubsub_v1.types.FlowControl(
-                max_messages=MAX_OUTSTANDING_MESSAGES,
-                max_bytes=MAX_OUTSTANDING_BYTES,
-                max_lease_duration=MAX_LEASE_SECONDS,
-                min_duration_per_lease_extension=LEASE_SECONDS,
-                max_duration_per_lease_extension=LEASE_SECONDS,
-            ),
-            scheduler=_AtOnce(),
-        )
+        self._queue: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._next: _Message | None = None
+        self._stopped = threading.Event()
+        self._error: Exception | None = None
+        self._reading = SubscriptionCalls(subscription)
+        self._calls = SubscriptionCalls(subscription)
+        self._leases = Leases(self._calls, time.monotonic)
+        self._looking = Repeating("leases", LOOK_SECONDS, self._leases.look)
+        self._looking.start()
+        self._readers = [
+            threading.Thread(target=self._read, name="pubsub", daemon=True) for _ in range(READERS)
+        ]
+        for reader in self._readers:
+            reader.start()
 
     @property
     def stopped(self) -> bool:
-        return self._stopped
+        return self._stopped.is_set()
 
     def pull(self) -> Pull | None:
         """The messages that are there, all of one UTC hour; None if there are none for a moment.
@@ -109,83 +77,90 @@ class Subscriber:
         Raises:
             GoogleAPICallError: the subscription cannot be read at all (gone, or not allowed).
         """
-        messages = [] if self._stopped else self._take()
+        messages = [] if self.stopped else self._take()
         if not messages:
-            self._raise_if_broken()
+            if self._error is not None and not self.stopped:
+                raise self._error
             return None
-        times = [_publish_ms(message) for message in messages]
+        times = [message.published_ms for message in messages]
         data = [message.data for message in messages]
+        ack_ids = [message.ack_id for message in messages]
         receipt = self._receipts.issue(
-            len(messages), sum(map(len, data)), lambda: _acknowledge(messages)
+            len(messages), sum(map(len, data)), lambda: self._leases.settle(ack_ids)
         )
         return Pull(min(times), max(times), data, receipt)
 
     def stop(self) -> None:
-        """Hand out no more; the stream stays open, for it carries the acknowledgements."""
-        self._stopped = True
+        """Hand out no more; what was handed out is still leased, and acknowledged when it is settled."""
+        self._stopped.set()
 
     def close(self) -> None:
-        """End the stream, after the acknowledgements on their way; what was not handed out goes back.
+        """Send the acknowledgements that are due; what was not handed out goes back.
 
-        Where Pub/Sub cannot be reached they stay on their way until the process ends: then what they
-        were for comes once more. The library's threads still try, and need the client for it.
+        Where Pub/Sub cannot be reached, what they were for comes once more.
         """
-        self._stopped = True
+        self.stop()
+        self._reading.close()
+        for reader in self._readers:
+            reader.join()
         while (message := self._next or self._get_nowait()) is not None:
             self._next = None
-            message.nack()
-        self._future.cancel()
-        try:
-            with contextlib.suppress(GoogleAPICallError, RetryError, GoogleAuthError):
-                self._future.result(timeout=CLOSE_SECONDS)
-        except concurrent.futures.TimeoutError:
+            self._leases.give_back([message.ack_id])
+        self._looking.close()
+        self._leases.look()
+        if self._leases.is_behind:
             _logger.error("Pub/Sub cannot be reached: what was not acknowledged comes once more")
-            return
-        self._client.close()
+        self._calls.close()
 
-    def _take(self) -> list[Message]:
+    def _read(self) -> None:
+        """Take in what comes, as long as there is room for it."""
+        while not self.stopped:
+            room = min(MAX_CALL_MESSAGES, MAX_OUTSTANDING_MESSAGES - self._leases.count)
+            if room <= 0 or self._leases.size >= MAX_OUTSTANDING_BYTES:
+                self._stopped.wait(PAUSE_SECONDS)
+                continue
+            try:
+                received = self._reading.pull(room, WAIT_SECONDS)
+            except Exception as error:  # noqa: BLE001 - it is for who pulls
+                self._error = error
+                return
+            if received:
+                lot = self._leases.add(received)
+                for one in received:
+                    self._queue.put(_Message(published_ms(one), one.message.data, one.ack_id))
+                self._leases.extend(lot)
+            else:
+                self._stopped.wait(AGAIN_SECONDS if received is None else PAUSE_SECONDS)
+
+    def _take(self) -> list[_Message]:
         until = time.monotonic() + IDLE_SECONDS
         first = self._next or self._wait_for_one(until)
         self._next = None
         if first is None:
             return []
         messages, size = [first], len(first.data)
-        hour = _publish_ms(first) // _HOUR_MS
+        hour = first.published_ms // _HOUR_MS
         while len(messages) < MAX_PULL_MESSAGES and size < MAX_PULL_BYTES:
             message = self._get_nowait()
             if message is None and len(messages) < FEW_MESSAGES:
                 message = self._wait_for_one(until)
             if message is None:
                 break
-            if _publish_ms(message) // _HOUR_MS != hour:
+            if message.published_ms // _HOUR_MS != hour:
                 self._next = message
                 break
             messages.append(message)
             size += len(message.data)
         return messages
 
-    def _wait_for_one(self, until: float) -> Message | None:
+    def _wait_for_one(self, until: float) -> _Message | None:
         try:
             return self._queue.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
             return None
 
-    def _get_nowait(self) -> Message | None:
+    def _get_nowait(self) -> _Message | None:
         try:
             return self._queue.get_nowait()
         except queue.Empty:
             return None
-
-    def _raise_if_broken(self) -> None:
-        if self._future.done() and not self._stopped:
-            error: Any = self._future.exception()
-            raise error or RuntimeError("the subscription's stream ended")
-
-
-def _publish_ms(message: Message) -> int:
-    return int(message.publish_time.timestamp() * 1_000)
-
-
-def _acknowledge(messages: Sequence[Message]) -> None:
-    for message in messages:
-        message.ack()

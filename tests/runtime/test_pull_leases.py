@@ -6,8 +6,9 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import pubsub_v1
 
-from runtime import pull_leases as module
-from runtime.pull_leases import LEASE_SECONDS, MAX_HOLD_SECONDS, PullLeases, Taking
+from runtime import subscription_calls
+from runtime.leases import LEASE_SECONDS
+from runtime.pull_leases import MAX_HOLD_SECONDS, PullLeases, Taking
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.pubsub.broker import Broker
 from tests.pipeline.running import SUBSCRIPTION, make_subscription, publish
@@ -158,7 +159,7 @@ def test_leases_are_kept_for_as_long_as_the_engine_may_take(
 def test_nothing_is_pulled_while_too_much_is_outstanding(
     leases: PullLeases, publisher: pubsub_v1.PublisherClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_OUTSTANDING_MESSAGES", 3)
+    monkeypatch.setattr("runtime.pull_leases.MAX_OUTSTANDING_MESSAGES", 3)
     publish(publisher, [b"%d" % number for number in range(5)])
     first = leases.begin(0)
     assert (len(taken(first)), len(taken(first)), leases.outstanding) == (3, 0, 3)
@@ -205,7 +206,7 @@ def test_an_outage_of_pubsub_loses_no_acknowledgement_for_good(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_AGAIN", module._AGAIN.with_timeout(0.1))
+    monkeypatch.setattr(subscription_calls, "_AGAIN", subscription_calls._AGAIN.with_timeout(0.1))
     publish(publisher, [b"one"])
     first = leases.begin(0)
     taken(first)

@@ -10,6 +10,7 @@ from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.cloud import pubsub_v1
 
 from runtime import subscriber as module
+from runtime.leases import LEASE_SECONDS
 from runtime.receipts import Receipts
 from runtime.subscriber import Subscriber
 from sandbox.pubsub import EmbeddedPubSub
@@ -283,7 +284,7 @@ def test_a_lease_lasts_as_long_as_we_say_though_acknowledgements_are_quick(
     leases = pubsub._broker.subscription(SUBSCRIPTION)._leases
     (lease,) = leases._by_id.values()
     left = lease.expires - time.monotonic()
-    assert module.LEASE_SECONDS - 5 < left <= module.LEASE_SECONDS
+    assert LEASE_SECONDS - 5 < left <= LEASE_SECONDS
 
 
 def test_an_outage_is_outlived(subscriber: Subscriber, pubsub: EmbeddedPubSub) -> None:
