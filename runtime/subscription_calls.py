@@ -69,9 +69,9 @@ class SubscriptionCalls:
         return received
 
     def acknowledge(self, ack_ids: Sequence[str]) -> Sequence[str]:
-        """Returns those that could not be sent."""
+        """Returns those that could not be sent, and can be sent later; not those that are refused."""
         for start, ids in _portions(ack_ids):
-            if not self._call(self._client.acknowledge, ack_ids=ids):
+            if not self._reaches(self._client.acknowledge, ack_ids=ids):
                 return ack_ids[start:]
         return ()
 
@@ -79,7 +79,7 @@ class SubscriptionCalls:
         """Have leases end in so many seconds; with 0 the messages go back. Whether it could be sent."""
         extend = self._client.modify_ack_deadline
         return all(
-            self._call(extend, ack_ids=ids, ack_deadline_seconds=seconds)
+            self._reaches(extend, ack_ids=ids, ack_deadline_seconds=seconds)
             for _, ids in _portions(ack_ids)
         )
 
@@ -87,12 +87,15 @@ class SubscriptionCalls:
         """End the connection; what is under way fails."""
         self._client.close()
 
-    def _call(self, method: Callable[..., Any], **arguments: Any) -> bool:
+    def _reaches(self, method: Callable[..., Any], **arguments: Any) -> bool:
+        """Whether a call could be sent, be it that it was refused: what it was for comes once more then."""
         try:
             method(subscription=self._subscription, retry=_AGAIN, timeout=CALL_SECONDS, **arguments)
-        except (GoogleAPICallError, RetryError) as error:
+        except _PASSING as error:
             self._tell(error)
             return False
+        except GoogleAPICallError as error:
+            _logger.error("%s: %s", self._subscription, error)
         return True
 
     def _tell(self, error: Exception) -> None:
