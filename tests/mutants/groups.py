@@ -83,6 +83,7 @@ GROUPS: Mapping[str, Group] = {
             "tests/runtime/test_pool.py",
             "tests/runtime/test_storage.py",
             "tests/runtime/test_subscriber.py",
+            "tests/runtime/test_subscription_calls.py",
         ],
     ),
     "hold": Group(
