@@ -312,7 +312,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown option": (
         {"run_options": ("--connectr", "hook")},
-        "unknown option --connectr; see currents run --help",
+        "unknown option --connectr; did you mean '--connectors'?",
     ),
 }
 
