@@ -30,6 +30,8 @@ FEEDS = ("ios", "android", "web", "unbound")
 
 AT_ONCE = {"batch_window": "2 s"}
 """Settings of every connector where the run is to end soon."""
+FAST = {"rate_limit": 10_000}
+"""In place of mParticle's 270 user batches a second, for which a run of 20,000 events would have to wait."""
 TO_WATCH = {"batch_window": "1 s"}
 """Where somebody watches."""
 TO_WATCH_OVER_HTTP = {"timeout": "3 s"}
@@ -104,7 +106,7 @@ def local_connectors(
 
 def _pace(connector: Mapping[str, Any], to_watch: bool) -> Mapping[str, Any]:
     if not to_watch:
-        return AT_ONCE
+        return {**AT_ONCE, **FAST} if connector["kind"] == "mparticle" else AT_ONCE
     if connector["kind"] == "avro_files":
         return TO_WATCH
     # mParticle's limit counts users, of which a request has many; the default is slow enough.
