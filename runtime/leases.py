@@ -82,15 +82,12 @@ class Leases:
 
     def look(self) -> None:
         """Send what is to be acknowledged or given back, and extend leases that end soon."""
-        with self._lock:
-            done, self._done[:] = list(self._done), []
-            unwanted, self._unwanted[:] = list(self._unwanted), []
+        done, unwanted = self._copy(self._done), self._copy(self._unwanted)
         unsent = self._calls.acknowledge(done)
-        if unsent:
-            with self._lock:
-                self._done[:0] = unsent
+        self._forget(self._done, len(done) - len(unsent))
+        if unsent or not self._calls.lease(unwanted, 0):
             return
-        self._calls.lease(unwanted, 0)
+        self._forget(self._unwanted, len(unwanted))
         for lot in self._ending():
             if not self.extend(lot):
                 return
@@ -110,3 +107,12 @@ class Leases:
             for ack_id in ack_ids:
                 self._size -= self._sizes.pop(ack_id, 0)
                 where.append(ack_id)
+
+    def _copy(self, ack_ids: list[str]) -> Sequence[str]:
+        with self._lock:
+            return list(ack_ids)
+
+    def _forget(self, ack_ids: list[str], count: int) -> None:
+        """Take away the first of them, which were sent; others may have come behind them meanwhile."""
+        with self._lock:
+            del ack_ids[:count]

@@ -104,10 +104,12 @@ class PullLeases:
         if self._stopped or room <= 0:
             return []
         # To wait would hold up the bundle.
-        received = self._calls.pull(room, wait_seconds=0) or ()
+        received = self._calls.pull(room, wait_seconds=0)
+        if not received:
+            return []
+        self._leases.add(received)
         with self._lock:
             taking.ack_ids += [message.ack_id for message in received]
-        self._leases.add(received)
         return list(_by_hour(received))
 
     def commit(self, taking: Taking) -> None:
