@@ -5,7 +5,6 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ from runtime.address import AddressPolicy
 from runtime.problems import Problem, allowed_values, describe, show
 from runtime.storage import StorageError, check_place, read_file
 from runtime.suggesting import suggestion
-from schemas.catalogue import canonical_event_type, event_types
+from schemas.catalogue import event_types, is_type
 from schemas.connector import Connector, Url, decode_hook, schema_hook, secret_references
 from schemas.setting_texts import setting_texts
 from sinks import sink_kinds
@@ -42,9 +41,7 @@ class ConnectorEntry:
     def selects(self, event_type: str) -> bool:
         """Whether its event list takes the (canonical) event type."""
         patterns = self.settings.events
-        return patterns is None or any(
-            fnmatchcase(event_type, canonical_event_type(pattern)) for pattern in patterns
-        )
+        return patterns is None or any(is_type(event_type, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True)
@@ -118,18 +115,13 @@ def warnings_of(config: Config) -> Iterator[Problem]:
     yield from _segment_overlaps(config)
     for entry in config.connectors.values():
         for pattern in entry.settings.events or ():
-            if not _names_a_type(pattern):
+            if not any(is_type(event_type, pattern) for event_type in event_types()):
                 yield Problem(
                     entry.settings.name,
                     "events",
                     f"no event type that is known is {pattern!r}"
                     + suggestion(pattern, event_types()),
                 )
-
-
-def _names_a_type(pattern: str) -> bool:
-    canonical = canonical_event_type(pattern)
-    return any(fnmatchcase(event_type, canonical) for event_type in event_types())
 
 
 def _segment_overlaps(config: Config) -> Iterator[Problem]:

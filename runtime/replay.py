@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ from runtime.storage import (
     write_whole,
     writing_whole,
 )
-from schemas.catalogue import canonical_event_type
+from schemas.catalogue import canonical_event_type, is_type
 from schemas.event import EventHeader, InvalidEvent, decode_event
 from schemas.pull import Pull
 from sinks.packing import Envelope, fill
@@ -85,8 +84,7 @@ class Wanted:
         if header is None:
             return False
         event_type = canonical_event_type(header.event_type)
-        patterns = map(canonical_event_type, self.event_types)
-        return any(fnmatchcase(event_type, pattern) for pattern in patterns)
+        return any(is_type(event_type, pattern) for pattern in self.event_types)
 
 
 class Takers:

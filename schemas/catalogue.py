@@ -8,6 +8,7 @@ notice.
 import functools
 import importlib.resources
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -95,6 +96,11 @@ def canonical_event_type(spelling: str) -> str:
     if spelling.startswith(_MISSPELT_PREFIX):
         return "users.messages." + spelling.removeprefix(_MISSPELT_PREFIX)
     return _spellings().get(spelling, spelling)
+
+
+def is_type(event_type: str, pattern: str) -> bool:
+    """Whether a (canonical) event type is one that a pattern names: with wildcards, or in any spelling."""
+    return fnmatchcase(event_type, canonical_event_type(pattern))
 
 
 @functools.cache
