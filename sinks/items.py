@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sinks.fields import Unencodable
 from sinks.packing import Envelope, fill
 from sinks.sink import HttpRequest, Packed, Unpackable
+
+EncodedT = TypeVar("EncodedT")
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,7 @@ def pack_items(
     """
     room = limits.max_request_bytes - envelope.weigh(0, 1)
     most = min(limits.max_item_bytes, room)
-    fitting: list[bytes] = []
-    items: list[bytes] = []
-    unpackable: list[Unpackable] = []
-    for event in events:
-        try:
-            item = encode(event)
-        except Unencodable as error:
-            unpackable.append(Unpackable(event, "unencodable", str(error)))
-            continue
-        if len(item) > most:
-            detail = f"{len(item)} bytes encoded, at most {most} are taken"
-            unpackable.append(Unpackable(event, "too_large", detail, len(item), most))
-            continue
-        fitting.append(event)
-        items.append(item)
+    fitting, items, unpackable = encode_each(events, encode, len, most, "encoded")
     runs = fill(map(len, items), envelope, limits.max_request_bytes, limits.max_items)
     return Packed(
         [
@@ -54,3 +43,34 @@ def pack_items(
         ],
         unpackable,
     )
+
+
+def encode_each(
+    events: Sequence[bytes],
+    encode: Callable[[bytes], EncodedT],
+    weigh: Callable[[EncodedT], int],
+    most: int,
+    form: str,
+) -> tuple[list[bytes], list[EncodedT], list[Unpackable]]:
+    """The events that can be sent, what each of them becomes, and those that cannot.
+
+    `encode` raises `Unencodable` for what cannot be expressed; what weighs more than `most` bytes is too
+    large, and `form` says as what.
+    """
+    fitting: list[bytes] = []
+    encoded: list[EncodedT] = []
+    unpackable: list[Unpackable] = []
+    for event in events:
+        try:
+            made = encode(event)
+        except Unencodable as error:
+            unpackable.append(Unpackable(event, "unencodable", str(error)))
+            continue
+        size = weigh(made)
+        if size > most:
+            detail = f"{size} bytes {form}, at most {most} are taken"
+            unpackable.append(Unpackable(event, "too_large", detail, size, most))
+            continue
+        fitting.append(event)
+        encoded.append(made)
+    return fitting, encoded, unpackable

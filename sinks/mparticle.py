@@ -4,6 +4,7 @@ import calendar
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
 from sinks.fields import NOBODY, Unencodable, take_apart
+from sinks.items import encode_each
 from sinks.mparticle_layout import Layout, TypeLayout, type_layout
 from sinks.packing import Envelope
 from sinks.sink import (
@@ -25,7 +27,6 @@ from sinks.sink import (
     Limits,
     Packed,
     Sink,
-    Unpackable,
     Verdict,
 )
 from sinks.user_batches import (
@@ -230,19 +231,9 @@ class MParticleSink(Sink[MParticleConnector]):
 
     def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
         most = self._most_batch_bytes
-        encoded: list[EncodedEvent] = []
-        unpackable: list[Unpackable] = []
-        for event in events:
-            try:
-                found = self._encode_event(event)
-            except Unencodable as error:
-                unpackable.append(Unpackable(event, "unencodable", str(error)))
-                continue
-            if found.weight > most:
-                detail = f"{found.weight} bytes as a user batch, at most {most} are taken"
-                unpackable.append(Unpackable(event, "too_large", detail, found.weight, most))
-                continue
-            encoded.append(found)
+        _, encoded, unpackable = encode_each(
+            events, self._encode_event, attrgetter("weight"), most, "as a user batch"
+        )
         batches = group_by_user(encoded, most, self.max_events)
         url, headers = self._url(part, secrets), self._headers(part, secrets)
         return Packed(
