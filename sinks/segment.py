@@ -215,7 +215,7 @@ def _track(fields: Fields, of_type: _TypeLayout) -> Mapping[str, Any]:
         track["userId"] = user.external_user_id
     if is_text(user.user_id):
         track["anonymousId"] = user.user_id
-    elif user.user_id not in _NOBODY:
+    elif user.user_id not in _NO_IDS:
         raise Unencodable("user.user_id", "no text, which Segment's anonymousId is")
     elif "userId" not in track:
         raise Unencodable(
@@ -229,7 +229,7 @@ def _track(fields: Fields, of_type: _TypeLayout) -> Mapping[str, Any]:
     return track
 
 
-_NOBODY = (None, "", REDACTED)
+_NO_IDS = (None, "", REDACTED)
 
 
 @functools.lru_cache(maxsize=4_096)
