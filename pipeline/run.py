@@ -55,7 +55,6 @@ DATAFLOW = "DataflowRunner"
 _SUBSCRIPTION = re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[^/\s]+")
 """As Beam's own reader wants it."""
 
-
 _logger = logging.getLogger(__name__)
 
 

@@ -163,9 +163,9 @@ def _app_group(groups: Sequence[str] | None, header: EventHeader) -> Rule:
 
 
 def _event_type(entry: ConnectorEntry, spelling: str, event_type: str) -> Rule:
-    known = "" if event_type in event_types() else "; the catalogue does not know it"
-    if known:
-        known += suggestion(event_type, event_types()).replace(";", ",")
+    known = ""
+    if event_type not in event_types():
+        known = f"; the catalogue does not know it{suggestion(event_type, event_types(), ',')}"
     name = event_type if spelling == event_type else f"{spelling}, which is {event_type}"
     patterns = entry.settings.events
     wanted = "not set: all types" if patterns is None else f"set are {', '.join(patterns)}"
