@@ -1,6 +1,6 @@
 """What an outcome leaves to do, and which deliveries are in the air."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -117,6 +117,16 @@ def test_what_is_delivered_whole_settles_its_own_shares(
     assert landed.tally.delivered == 3
 
 
+def share_of_a_pull(receipts: Receipts, acknowledge: Callable[[], None]) -> Token:
+    """The only share of a pull that was read."""
+    receipt = receipts.issue(3, 30, acknowledge)
+    reading = receipts.begin(receipt)
+    token = Token(receipt, reading, "0")
+    receipts.open(token)
+    receipts.decoded(receipt, reading)
+    return token
+
+
 @pytest.mark.parametrize(
     ("parts", "ways"),
     [([HELD], ["hold"]), ([DEAD], ["letters"]), ([HELD, DEAD], ["hold", "letters"])],
@@ -128,11 +138,7 @@ def test_a_pull_is_acknowledged_when_the_hold_and_the_letters_have_what_is_their
     receipts: Receipts,
 ) -> None:
     acknowledged: list[int] = []
-    receipt = receipts.issue(3, 30, lambda: acknowledged.append(1))
-    reading = receipts.begin(receipt)
-    token = Token(receipt, reading, "0")
-    receipts.open(token)
-    receipts.decoded(receipt, reading)
+    token = share_of_a_pull(receipts, lambda: acknowledged.append(1))
     landed = flight_of(deliverer, batch_of(EVENTS, token), *parts).land(receipts)
     tokens = {}
     if landed.holding:
@@ -151,11 +157,7 @@ def test_what_an_earlier_try_has_forked_does_not_keep_a_pull_open(
 ) -> None:
     """A bundle is tried again, and this time nothing is given up."""
     acknowledged: list[int] = []
-    receipt = receipts.issue(3, 30, lambda: acknowledged.append(1))
-    reading = receipts.begin(receipt)
-    token = Token(receipt, reading, "0")
-    receipts.open(token)
-    receipts.decoded(receipt, reading)
+    token = share_of_a_pull(receipts, lambda: acknowledged.append(1))
     flight_of(deliverer, batch_of(EVENTS, token), HELD, DEAD).land(receipts)
     again = flight_of(deliverer, batch_of(EVENTS, token), HELD).land(receipts)
     assert again.holding is not None
