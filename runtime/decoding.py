@@ -14,7 +14,7 @@ from runtime.receipts import Receipts
 from runtime.routing import Plan, Route, Router
 from schemas.batch import Batch, Token, make_batch
 from schemas.dead_letter import DeadLetter
-from schemas.event import NO_PROPERTIES, EventHeader, InvalidEvent, decode_event
+from schemas.event import NO_PROPERTIES, EventHeader, InvalidEvent, are_plain, decode_event
 from schemas.pull import Pull
 from sinks.sink import Filtered
 
@@ -134,9 +134,10 @@ class Decoder:
             self._addressed[pull.connector] += len(pull.messages)
         known: dict[_Way, _Destination] = {}
         odd: list[_Destination] = []
+        plain = are_plain(pull.messages)
         for message in pull.messages:
             try:
-                header, event = decode_event(message, max_bytes)
+                header, event = decode_event(message, max_bytes, plain)
             except InvalidEvent as error:
                 letters.append(self._bury(message, error.reason, error.detail, pull))
                 continue

@@ -218,8 +218,10 @@ def _pulls(file: Any, position: int, end: int | None) -> Iterator[Pull]:
         is_endless = len(rest) >= MAX_LINE_BYTES
         block = block[: block.rfind(b"\n") + 1] if is_endless else block + rest
         position += len(block)
-        lines = (line.rstrip(b"\r") for line in block.split(b"\n"))
-        messages = [line for line in lines if line.strip()]
+        lines = block.split(b"\n")
+        if b"\r" in block:
+            lines = [line.rstrip(b"\r") for line in lines]
+        messages = list(filter(bytes.strip, lines))
         if messages:
             yield _pull(messages)
         if is_endless:
