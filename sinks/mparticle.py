@@ -4,7 +4,6 @@ import calendar
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,9 +14,9 @@ from schemas.event import EventHeader
 from schemas.secret import SecretRef, Secrets
 from sinks.address import base_url
 from sinks.authorization import basic
-from sinks.fields import NOBODY, Unencodable, take_apart
-from sinks.items import encode_each
-from sinks.mparticle_layout import Layout, TypeLayout, type_layout
+from sinks.fields import Unencodable, take_apart
+from sinks.items import Items
+from sinks.mparticle_layout import Layout, TypeLayout, UserBatch, type_layout
 from sinks.packing import Envelope
 from sinks.sink import (
     AgeLimit,
@@ -29,13 +28,7 @@ from sinks.sink import (
     Sink,
     Verdict,
 )
-from sinks.user_batches import (
-    EncodedEvent,
-    UserBatch,
-    encoded_event,
-    fill_requests,
-    group_by_user,
-)
+from sinks.user_batches import count_batches, fill_requests, group_by_user
 
 _BATCHES = Envelope(prefix=b"[", suffix=b"]")
 
@@ -210,20 +203,8 @@ class MParticleSink(Sink[MParticleConnector]):
         return len(self.settings.feeds) * (2 if self.settings.historical else 1)
 
     def rate_units(self, events: Sequence[bytes]) -> int:
-        """How many user batches the events make; an event's own size stands for its encoded one."""
-        sketches = [sketch for event in events if (sketch := self._sketch(event))]
-        return len(group_by_user(sketches, self._most_batch_bytes, self.max_events))
-
-    def _sketch(self, event: bytes) -> EncodedEvent | None:
-        """What an event is grouped by; None for one that will not be sent."""
-        try:
-            fields = take_apart(event)
-            of_type = self._layout_of(fields.event_type)
-            values, user = fields.properties or {}, fields.user or NOBODY
-            head = self._layout.take_head(values, user, of_type.keeps_phone)
-        except Unencodable:
-            return None
-        return encoded_event(event, fields, head, event)
+        """How many user batches the events make, nearly: they are not encoded for it."""
+        return count_batches(events, self._most_batch_bytes, self.max_events)
 
     @property
     def _most_batch_bytes(self) -> int:
@@ -231,18 +212,20 @@ class MParticleSink(Sink[MParticleConnector]):
 
     def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
         most = self._most_batch_bytes
-        _, encoded, unpackable = encode_each(
-            events, self._encode_event, attrgetter("weight"), most, "as a user batch"
-        )
-        batches = group_by_user(encoded, most, self.max_events)
+        items = Items(most, "as a user batch")
+        users = [
+            batch.user_identities[self.settings.identity_key]
+            for event in events
+            if (batch := items.add(event, self._user_batch)) is not None
+        ]
+        batches = group_by_user(items, users, most, self.max_events)
         url, headers = self._url(part, secrets), self._headers(part, secrets)
-        return Packed(
-            [
-                _request(run, url, headers)
-                for run in fill_requests(batches, self.max_request_bytes, self.max_events)
-            ],
-            unpackable,
-        )
+        requests = []
+        for run in fill_requests(batches, self.max_request_bytes, self.max_events):
+            body = _BATCHES.wrap([batch.encoded(items) for batch in run])
+            sent = [items.events[index] for batch in run for index in batch.members]
+            requests.append(HttpRequest("POST", url, headers, body, sent))
+        return Packed(requests, items.unpackable)
 
     def probe(self, part: str, secrets: Secrets) -> HttpRequest:
         """Return an array of no batches: 401 and 403 tell that the credentials are refused."""
@@ -272,14 +255,9 @@ class MParticleSink(Sink[MParticleConnector]):
             return headers
         return {**headers, "Authorization": basic(secrets[feed.key], secrets[feed.secret])}
 
-    def _encode_event(self, event: bytes) -> EncodedEvent:
+    def _user_batch(self, event: bytes) -> UserBatch:
         fields = take_apart(event)
-        of_type = self._layout_of(fields.event_type)
-        values, user = fields.properties or {}, fields.user or NOBODY
-        # What identifies user and device is taken out of the values; attributes are what is left.
-        head = self._layout.take_head(values, user, of_type.keeps_phone)
-        body = self._layout.event(fields, values, of_type, len(event))
-        return encoded_event(event, fields, head, body)
+        return self._layout.user_batch(fields, self._layout_of(fields.event_type), len(event))
 
     def _type_layout(self, spelling: str) -> TypeLayout:
         event_type = canonical_event_type(spelling)
@@ -298,13 +276,3 @@ def _feed_of(part: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _seconds_of(hour: str) -> int:
     return calendar.timegm(time.strptime(hour, "%Y-%m-%d-%H"))
-
-
-def _request(run: Sequence[UserBatch], url: str, headers: Mapping[str, str]) -> HttpRequest:
-    return HttpRequest(
-        "POST",
-        url,
-        headers,
-        _BATCHES.wrap(batch.encode() for batch in run),
-        [member.original for batch in run for member in batch.members],
-    )

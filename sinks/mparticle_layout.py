@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from msgspec import Raw
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from schemas.catalogue import VARIATION, VARIATION_OF_BANNERS
 from sinks.fields import (
@@ -53,6 +54,33 @@ def type_layout(event_type: str, name: str) -> TypeLayout:
     )
 
 
+class _Data(msgspec.Struct, gc=False):
+    source_message_id: str
+    timestamp_unixtime_ms: int
+    custom_attributes: Values
+    event_name: str | UnsetType = UNSET
+    custom_event_type: str | UnsetType = UNSET
+
+
+class _Event(msgspec.Struct, gc=False):
+    event_type: str
+    data: _Data
+
+
+class UserBatch(msgspec.Struct, gc=False):
+    """A batch of one event.
+
+    There is no `schema_version`, which mParticle's schema does not know.
+    """
+
+    environment: str
+    user_identities: Mapping[str, str]
+    user_attributes: Mapping[str, str]
+    device_info: Mapping[str, Any]
+    events: tuple[_Event]
+    source_request_id: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """The settings that decide how a batch looks."""
@@ -64,24 +92,22 @@ class Layout:
     long_values: Literal["cut", "drop", "keep"]
     attribute_values: Literal["json", "text"]
 
-    def take_head(self, values: Values, user: User, keeps_phone: bool) -> bytes:
-        """Take user and device out of the values: a batch's JSON up to its events.
+    def user_batch(self, fields: Fields, of_type: TypeLayout, size: int) -> UserBatch:
+        """What an event becomes; `size` is that of the event as it came, in bytes.
 
-        There is no `schema_version`, which mParticle's schema does not know.
+        What identifies user and device is taken out of the values; attributes are what is left.
         """
+        values, user = fields.properties or {}, fields.user or NOBODY
         if not user.external_user_id:
             raise Unencodable("user.external_user_id", "mParticle takes no event without it")
         identities = {self.identity_key: user.external_user_id}
         if email := take_text(values, "email_address"):
             identities["email"] = email
         lacks = values.keys().isdisjoint
-        head = {
-            "environment": self.environment,
-            "user_identities": identities,
-            "user_attributes": {} if lacks(_OF_PHONE) else _phone(values, keeps_phone),
-            "device_info": {} if lacks(_OF_DEVICE) else self._device(values, user),
-        }
-        return encode_json(head)[:-1]
+        attributes = _NONE if lacks(_OF_PHONE) else _phone(values, of_type.keeps_phone)
+        device = _NONE if lacks(_OF_DEVICE) else self._device(values, user)
+        event = self._event(fields, values, of_type, size)
+        return UserBatch(self.environment, identities, attributes, device, (event,), fields.id)
 
     @functools.cached_property
     def _platforms(self) -> Mapping[str, str]:
@@ -92,22 +118,14 @@ class Layout:
         """The types of values that can be attributes as they are."""
         return frozenset({str} if self.attribute_values == "text" else {str, int, bool, Raw})
 
-    def event(self, fields: Fields, values: Values, of_type: TypeLayout, size: int) -> bytes:
-        """The event's JSON; its attributes are the values that are left.
-
-        `size` is that of the event as it came, in bytes.
-        """
+    def _event(self, fields: Fields, values: Values, of_type: TypeLayout, size: int) -> _Event:
         rearrange(values, fields.user or NOBODY, of_type.dropped)
-        data: dict[str, Any] = {
-            "source_message_id": fields.id,
-            "timestamp_unixtime_ms": fields.time * 1_000,
-            "custom_attributes": self._attributes(values, fields.id, size),
-        }
+        attributes = self._attributes(values, fields.id, size)
+        milliseconds = fields.time * 1_000
         if of_type.is_uninstall:
-            return encode_json({"event_type": "uninstall", "data": data})
-        data["event_name"] = of_type.name
-        data["custom_event_type"] = "other"
-        return encode_json({"event_type": "custom_event", "data": data})
+            return _Event("uninstall", _Data(fields.id, milliseconds, attributes))
+        data = _Data(fields.id, milliseconds, attributes, of_type.name, "other")
+        return _Event("custom_event", data)
 
     def _device(self, values: Values, user: User) -> Mapping[str, Any]:
         """What is known of the device; what the schema does not take is left among the values."""
@@ -194,6 +212,7 @@ def _phone(values: Values, keeps_phone: bool) -> Mapping[str, str]:
     return {} if phone is None else {"$mobile": phone}
 
 
+_NONE: Mapping[str, str] = {}
 _OF_PHONE = frozenset({"to_phone_number", "user_phone_number"})
 _OF_DEVICE = frozenset({"platform", "device_model", "ad_tracking_enabled", "ad_id"})
 _PLATFORMS = {"ios": "iOS", "android": "Android", "web": "web", "tvos": "tvOS", "roku": "roku"}

@@ -1,9 +1,11 @@
 """Filling requests under limits: check before adding, envelope weighed."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+
+from typing_extensions import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +16,8 @@ class Envelope:
     suffix: bytes
     separator: bytes = b","
 
-    def wrap(self, parts: Iterable[bytes]) -> bytes:
-        return self.prefix + self.separator.join(parts) + self.suffix
+    def wrap(self, parts: Iterable[Buffer]) -> bytes:
+        return b"%b%b%b" % (self.prefix, self.separator.join(parts), self.suffix)
 
     def weigh(self, body_bytes: int, count: int) -> int:
         """The size of a request of `count` parts that weigh `body_bytes` together."""
@@ -31,8 +33,18 @@ def fill(
     A part that fits no request (see `fits_alone`) becomes a run of its own.
     """
     separator = len(envelope.separator)
-    room = max_bytes - envelope.weigh(0, 1) + separator
     ends = [0, *accumulate(size + separator for size in sizes)]
+    return cut(ends, envelope, max_bytes, max_count)
+
+
+def cut(
+    ends: Sequence[int], envelope: Envelope, max_bytes: int, max_count: int
+) -> Iterator[tuple[int, int]]:
+    """The same for parts that lie one after the other already.
+
+    `ends` are where each part ends with the separator behind it, after where the first begins.
+    """
+    room = max_bytes - envelope.weigh(0, 1) + len(envelope.separator)
     start, last = 0, len(ends) - 1
     while start < last:
         fitting = bisect_right(ends, ends[start] + room, start + 2) - 1

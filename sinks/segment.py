@@ -4,9 +4,10 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.catalogue import (
     VARIATION,
@@ -25,7 +26,6 @@ from sinks.fields import (
     Fields,
     Unencodable,
     Values,
-    encode_json,
     is_text,
     rearrange,
     take_apart,
@@ -104,7 +104,7 @@ class SegmentSink(Sink[SegmentConnector]):
     def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:  # noqa: ARG002
         return pack_items(
             events,
-            self._encode_event,
+            self._track,
             _BATCH,
             ItemLimits(MAX_ITEM_BYTES, self.max_request_bytes, self.max_events),
             self._url(secrets),
@@ -123,9 +123,9 @@ class SegmentSink(Sink[SegmentConnector]):
         key = secrets[self.settings.write_key]
         return {"Content-Type": "application/json", "Authorization": basic(key, "")}
 
-    def _encode_event(self, event: bytes) -> bytes:
+    def _track(self, event: bytes) -> "_Track":
         fields = take_apart(event)
-        return encode_json(_track(fields, self._layout_of(fields.event_type)))
+        return _track_of(fields, self._layout_of(fields.event_type))
 
     def _type_layout(self, spelling: str) -> "_TypeLayout":
         event_type = canonical_event_type(spelling)
@@ -199,34 +199,42 @@ _EMPTY: Mapping[str, Mapping[str, str]] = {"device": {}, "traits": {}}
 """The context of an event that says nothing of device and traits; both are always there."""
 
 
-def _track(fields: Fields, of_type: _TypeLayout) -> Mapping[str, Any]:
+class _Track(msgspec.Struct, tag_field="type", tag="track", rename="camel", gc=False):
     """One item; it has no `sentAt`, by which Segment would shift the time of late events."""
+
+    event: str
+    message_id: str
+    timestamp: str
+    context: Mapping[str, Mapping[str, str]]
+    properties: Values
+    user_id: str | UnsetType
+    anonymous_id: str | UnsetType
+
+
+def _track_of(fields: Fields, of_type: _TypeLayout) -> _Track:
     values = fields.properties or {}
     user = fields.user or NOBODY
-    track: dict[str, Any] = {
-        "type": "track",
-        "event": of_type.name,
-        "messageId": _message_id(fields.id),
-        "timestamp": _timestamp(fields.time),
-        "context": _EMPTY,
-        "properties": values,
-    }
-    if is_set(user.external_user_id):
-        track["userId"] = user.external_user_id
-    if is_text(user.user_id):
-        track["anonymousId"] = user.user_id
-    elif user.user_id not in _NO_IDS:
+    user_id = user.external_user_id if is_set(user.external_user_id) else UNSET
+    anonymous_id = user.user_id if is_text(user.user_id) else UNSET
+    if anonymous_id is UNSET and user.user_id not in _NO_IDS:
         raise Unencodable("user.user_id", "no text, which Segment's anonymousId is")
-    elif "userId" not in track:
+    if anonymous_id is UNSET and user_id is UNSET:
         raise Unencodable(
             "user", "neither external_user_id nor user_id, of which Segment needs one"
         )
-    if not values.keys().isdisjoint(_OF_CONTEXT):
-        track["context"] = _take_context(values, of_type)
+    context = _EMPTY if values.keys().isdisjoint(_OF_CONTEXT) else _take_context(values, of_type)
     rearrange(values, user, of_type.dropped)
     if of_type.link != "url" and "url" in values:
         values[of_type.link] = values.pop("url")
-    return track
+    return _Track(
+        of_type.name,
+        _message_id(fields.id),
+        _timestamp(fields.time),
+        context,
+        values,
+        user_id,
+        anonymous_id,
+    )
 
 
 _NO_IDS = (None, "", REDACTED)

@@ -1,96 +1,92 @@
-"""Encoded events of the same user, in one batch of an mParticle call."""
+"""User batches of an mParticle call: items of the same user become one."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
+from msgspec import Raw
+from typing_extensions import Buffer
 
-from sinks.fields import NOBODY, Fields, encode_json
+from sinks.fields import encode_json
+from sinks.items import Items
 
 _EVENTS = b',"events":['
 _REQUEST_ID = b'],"source_request_id":'
-_FRAME_BYTES = len(_EVENTS) + len(_REQUEST_ID) + len(b"}")
+"""Neither stands in a text of an item, where quotes have a backslash in front."""
 _HASH_BYTES = 66
 """A SHA-256 in quotes."""
 
+_decode_id = msgspec.json.Decoder(str).decode
 
-class EncodedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event in the partner's shape, and the batch that it may be in."""
 
-    original: bytes
-    event_id: str
-    id_json: bytes
-    user: str
+class _Merged(msgspec.Struct):
+    """What is sent of several items."""
+
     head: bytes
-    """Identities, attributes and device as a JSON object without its closing brace."""
-    body: bytes
+    """Identities, attributes and device as a JSON object that ends after them."""
+    bodies: list[bytes]
+    ids: list[str]
+    members: list[int]
+
+
+class UserBatch(msgspec.Struct):
+    """Items that share user, attributes and device, in order; of most users there is only a `first`."""
+
+    first: int
     weight: int
-    """What a batch of this event weighs."""
-
-
-def encoded_event(original: bytes, fields: Fields, head: bytes, body: bytes) -> EncodedEvent:
-    """An event with its weight."""
-    id_json = encode_json(fields.id)
-    weight = len(head) + _FRAME_BYTES + len(body) + len(id_json)
-    user = (fields.user or NOBODY).external_user_id or ""
-    return EncodedEvent(original, fields.id, id_json, user, head, body, weight)
-
-
-class UserBatch(msgspec.Struct, gc=False):
-    """Events that share user, attributes and device, in order; of most users there is only a `first`."""
-
-    first: EncodedEvent
-    weight: int
-    more: list[EncodedEvent] | None = None
+    """What it weighs in a request, in bytes."""
+    merged: _Merged | None = None
 
     @property
-    def members(self) -> list[EncodedEvent]:
-        return [self.first, *(self.more or ())]
+    def members(self) -> Sequence[int]:
+        return (self.first,) if self.merged is None else self.merged.members
 
     def __len__(self) -> int:
-        return 1 if self.more is None else 1 + len(self.more)
+        return 1 if self.merged is None else len(self.merged.members)
 
-    def weigh_with(self, event: EncodedEvent) -> int:
-        """What the batch weighs with one event more."""
-        request_id = _HASH_BYTES - len(self.first.id_json) if self.more is None else 0
-        return self.weight + request_id + 1 + len(event.body)
+    def add(self, items: Items, index: int, max_bytes: int) -> bool:
+        """Add an item of the user, if it shares the rest and the batch does not get too large."""
+        merged = self.merged or _merged(items, self.first)
+        head, body, event_id = _parts(items, index)
+        weight = self.weight + 1 + len(body)
+        if self.merged is None:
+            weight += _HASH_BYTES - len(encode_json(merged.ids[0]))
+        if head != merged.head or weight > max_bytes:
+            return False
+        merged.bodies.append(body)
+        merged.ids.append(event_id)
+        merged.members.append(index)
+        self.merged, self.weight = merged, weight
+        return True
 
-    def add(self, event: EncodedEvent) -> None:
-        self.weight = self.weigh_with(event)
-        if self.more is None:
-            self.more = []
-        self.more.append(event)
-
-    def encode(self) -> bytes:
-        first = self.first
-        if self.more is None:
-            return b"%b%b%b%b%b}" % (first.head, _EVENTS, first.body, _REQUEST_ID, first.id_json)
-        bodies = b",".join([member.body for member in self.members])
-        return b"%b%b%b%b%b}" % (first.head, _EVENTS, bodies, _REQUEST_ID, self._hash_of_ids())
-
-    def _hash_of_ids(self) -> bytes:
-        """What mParticle de-duplicates a batch of several by."""
-        ids = "\n".join([member.event_id for member in self.members])
-        return encode_json(hashlib.sha256(ids.encode()).hexdigest())
+    def encoded(self, items: Items) -> Buffer:
+        """Its JSON; what mParticle de-duplicates a batch of several by is the hash of their ids."""
+        merged = self.merged
+        if merged is None:
+            return items.item(self.first)
+        digest = hashlib.sha256("\n".join(merged.ids).encode()).hexdigest()
+        bodies = b",".join(merged.bodies)
+        return b'%b%b%b%b"%b"}' % (merged.head, _EVENTS, bodies, _REQUEST_ID, digest.encode())
 
 
 def group_by_user(
-    events: Iterable[EncodedEvent], max_bytes: int, max_events: int
+    items: Items, users: Iterable[str], max_bytes: int, max_events: int
 ) -> list[UserBatch]:
-    """Batches in the order of their first event; each user's events stay in order."""
+    """Batches in the order of their first event; each user's events stay in order.
+
+    Args:
+        items: user batches of one event each.
+        users: whose they are.
+        max_bytes: what a batch may weigh.
+        max_events: how many it may hold.
+    """
     batches: list[UserBatch] = []
     latest: dict[str, UserBatch] = {}
-    for event in events:
-        batch = latest.get(event.user)
-        if (
-            batch is not None
-            and batch.first.head == event.head
-            and len(batch) < max_events
-            and batch.weigh_with(event) <= max_bytes
-        ):
-            batch.add(event)
+    for index, user in enumerate(users):
+        batch = latest.get(user)
+        if batch is not None and len(batch) < max_events and batch.add(items, index, max_bytes):
             continue
-        batch = latest[event.user] = UserBatch(event, event.weight)
+        batch = latest[user] = UserBatch(index, items.weigh(index))
         batches.append(batch)
     return batches
 
@@ -111,3 +107,80 @@ def fill_requests(
         count += members
     if run:
         yield run
+
+
+def _merged(items: Items, index: int) -> _Merged:
+    head, body, event_id = _parts(items, index)
+    return _Merged(head, [body], [event_id], [index])
+
+
+def _parts(items: Items, index: int) -> tuple[bytes, bytes, str]:
+    """The head, the event, and its id."""
+    head, _, rest = bytes(items.item(index)).partition(_EVENTS)
+    body, _, end = rest.rpartition(_REQUEST_ID)
+    return head, body, _decode_id(end[:-1])
+
+
+# How many there will be
+
+
+class _UserTold(msgspec.Struct, frozen=True, gc=False):
+    external_user_id: str | None = None
+    device_id: Raw = Raw()
+
+
+class _PropertiesTold(msgspec.Struct, frozen=True, gc=False):
+    email_address: Raw = Raw()
+    to_phone_number: Raw = Raw()
+    user_phone_number: Raw = Raw()
+    platform: Raw = Raw()
+    device_model: Raw = Raw()
+    ad_tracking_enabled: Raw = Raw()
+    ad_id: Raw = Raw()
+    ad_id_type: Raw = Raw()
+
+
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """What a batch tells of user and device is made of these fields."""
+
+    user: _UserTold | None = None
+    properties: _PropertiesTold | None = None
+
+
+_decode_told = msgspec.json.Decoder(_Told).decode
+
+
+class _Counted(msgspec.Struct, gc=False):
+    told: _Told
+    count: int
+    size: int
+
+
+def count_batches(events: Iterable[bytes], max_bytes: int, max_events: int) -> int:
+    """About how many batches the events make; an event's own size stands for its encoded one.
+
+    They are a few more than will be where events of a user differ in what is not sent.
+    """
+    found = 0
+    latest: dict[str, _Counted] = {}
+    for event in events:
+        try:
+            told = _decode_told(event)
+        except (msgspec.DecodeError, RecursionError):
+            continue
+        user = told.user and told.user.external_user_id
+        if not user:
+            continue
+        size, counted = len(event), latest.get(user)
+        if (
+            counted is not None
+            and counted.told == told
+            and counted.count < max_events
+            and counted.size + size <= max_bytes
+        ):
+            counted.count += 1
+            counted.size += size
+        else:
+            latest[user] = _Counted(told, 1, size)
+            found += 1
+    return found

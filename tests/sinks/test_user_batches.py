@@ -1,39 +1,72 @@
 """A batch weighs what its bytes are: limits of bytes rest on it."""
 
+import hashlib
 import itertools
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.fields import Fields, User
-from sinks.user_batches import EncodedEvent, encoded_event, fill_requests, group_by_user
+from sinks.items import Items
+from sinks.user_batches import UserBatch, count_batches, fill_requests, group_by_user
 
 DRAWN = st.tuples(st.sampled_from("abc"), st.text(max_size=90), st.integers(0, 200))
 
 
-def event_of(user: str, event_id: str, size: int) -> EncodedEvent:
-    head = b'{"user_identities":{"customerid":"%b"}' % user.encode()
-    body = b'{"n":"' + b"x" * size + b'"}'
-    return encoded_event(b"", Fields("x", event_id, 1, User(user)), head, body)
+def items_of(drawn: list[tuple[str, str, int]]) -> tuple[Items, list[str]]:
+    """Batches of one event, each of a user, with an id and an attribute of some size; and the users."""
+    items = Items(128_000, "as a user batch")
+    for user, event_id, size in drawn:
+        batch = {
+            "user_identities": {"customerid": user},
+            "events": [{"n": "x" * size, "source_request_id": event_id}],
+            "source_request_id": event_id,
+        }
+        items.add(event_id.encode(), lambda _, batch=batch: batch)
+    return items, [user for user, _, _ in drawn]
+
+
+def encoded(items: Items, batch: UserBatch) -> bytes:
+    return bytes(batch.encoded(items))
 
 
 @given(st.lists(DRAWN, max_size=20), st.integers(1, 4))
 def test_a_batch_weighs_what_its_bytes_are(
     drawn: list[tuple[str, str, int]], max_events: int
 ) -> None:
-    batches = group_by_user([event_of(*one) for one in drawn], 128_000, max_events)
-    assert [batch.weight for batch in batches] == [len(batch.encode()) for batch in batches]
+    items, users = items_of(drawn)
+    batches = group_by_user(items, users, 128_000, max_events)
+    assert [batch.weight for batch in batches] == [len(encoded(items, one)) for one in batches]
     assert sum(map(len, batches)) == len(drawn)
     assert all(len(batch) == len(batch.members) <= max_events for batch in batches)
+
+
+TRAPS = st.sampled_from(['],"source_request_id":"', ',"events":[', '"', "\\", "}"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.lists(TRAPS).map("".join)), max_size=8))
+def test_events_of_a_user_are_told_apart_whatever_their_ids_are(
+    drawn: list[tuple[str, str]],
+) -> None:
+    items, users = items_of([(user, event_id, 1) for user, event_id in drawn])
+    batches = group_by_user(items, users, 128_000, 100)
+    assert len(batches) == len(set(users))
+    for batch in batches:
+        ids = [drawn[index][1] for index in batch.members]
+        found = json.loads(encoded(items, batch))
+        assert [event["source_request_id"] for event in found["events"]] == ids
+        assert found["user_identities"] == {"customerid": users[batch.first]}
+        digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+        assert found["source_request_id"] == (digest if len(ids) > 1 else ids[0])
 
 
 @given(st.lists(st.integers(0, 90), min_size=2, max_size=6), st.sampled_from([-1, 0, 1]))
 def test_a_batch_is_filled_to_its_last_byte_and_not_beyond(ids: list[int], beyond: int) -> None:
     """Ids longer than the hash that takes their place too."""
-    events = [event_of("a", "i" * length, 50) for length in ids]
-    (whole,) = group_by_user(events, 128_000, 100)
-    size = len(whole.encode())
-    batches = group_by_user(events, size - beyond, 100)
+    items, users = items_of([("a", "i" * length, 50) for length in ids])
+    (whole,) = group_by_user(items, users, 128_000, 100)
+    size = len(encoded(items, whole))
+    batches = group_by_user(items, users, size - beyond, 100)
     assert (len(batches) == 1) is (beyond <= 0)
 
 
@@ -41,13 +74,21 @@ def test_a_batch_is_filled_to_its_last_byte_and_not_beyond(ids: list[int], beyon
 def test_a_request_ends_only_where_the_next_batch_would_not_fit(
     drawn: list[tuple[str, str, int]], max_bytes: int, max_events: int
 ) -> None:
-    batches = group_by_user([event_of(*one) for one in drawn], 300, max_events)
+    items, users = items_of(drawn)
+    batches = group_by_user(items, users, 300, max_events)
     runs = list(fill_requests(batches, max_bytes, max_events))
     assert [batch for run in runs for batch in run] == batches
     for run, after in itertools.zip_longest(runs, runs[1:], fillvalue=()):
-        body = b"[" + b",".join(batch.encode() for batch in run) + b"]"
+        body = b"[" + b",".join(encoded(items, batch) for batch in run) + b"]"
         assert sum(map(len, run)) <= max_events
         assert len(body) <= max_bytes or len(run) == 1
         if after:
-            longer = len(body) + 1 + len(after[0].encode()) > max_bytes
+            longer = len(body) + 1 + len(encoded(items, after[0])) > max_bytes
             assert longer or sum(map(len, run)) + len(after[0]) > max_events
+
+
+def test_batches_are_counted_by_what_they_hold_at_the_most() -> None:
+    event = b'{"user":{"external_user_id":"a"},"properties":{}}'
+    assert count_batches([event] * 5, 1_000, 2) == 3
+    assert count_batches([event] * 5, 2 * len(event), 100) == 3
+    assert count_batches([event] * 5, 2 * len(event) - 1, 100) == 5
