@@ -4,7 +4,6 @@ Its socket never blocks: whatever cannot be done at once is waited for, up to th
 deadline, so that a partner that does a little at a time stretches nothing.
 """
 
-import contextlib
 import errno
 import functools
 import os
@@ -19,12 +18,7 @@ from runtime.answer_parser import AnswerParser
 from runtime.cutoff import Cutoff, DeadlinePassed, ExchangeFailed
 from runtime.lookups import Lookups
 from runtime.request_head import Origin
-
-_READ_BYTES = 65_536
-"""More than a TLS record has, so that OpenSSL keeps nothing back that a poll would not tell of."""
-_WRITE_BYTES = 262_144
-
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+from runtime.transfer import Transfer
 
 
 class Connection:
@@ -32,7 +26,6 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._is_encrypted = isinstance(sock, ssl.SSLSocket)
         self._since = time.monotonic()
         self._readable = _Watch(sock, select.POLLIN)
         self._writable = _Watch(sock, select.POLLOUT)
@@ -42,8 +35,21 @@ class Connection:
         """Whether it is not too old and nothing has come: no end, and nothing that nobody asked for."""
         return time.monotonic() - self._since <= most_seconds and not self._readable.is_ready()
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def close(self) -> None:
         self._socket.close()
+
+    def begin(self, head: bytes, body: bytes, parser: AnswerParser) -> Transfer:
+        """Send what goes of a request without waiting; the parser gets its answer.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        transfer = Transfer(self._socket, parser)
+        transfer.begin(head, body)
+        return transfer
 
     def exchange(self, head: bytes, body: bytes, parser: AnswerParser, cutoff: Cutoff) -> None:
         """Send a request and feed the parser until its answer is whole.
@@ -55,69 +61,19 @@ class Connection:
             ExchangeFailed: what came is no answer.
             OSError: the connection broke.
         """
-        try:
-            unsent = self._send_at_once(head, body)
-            if unsent:
-                self._send(unsent, parser, cutoff)
-            self._receive_all(parser, cutoff)
-        except OSError:
-            if not self._was_refused(parser, cutoff):
-                raise
-
-    def _send_at_once(self, head: bytes, body: bytes) -> memoryview | None:
-        """Send what goes without waiting, mostly everything; returns what does not."""
-        sent = 0
-        if not self._is_encrypted:
+        transfer = self.begin(head, body, parser)
+        while not transfer.is_done:
             try:
-                sent = self._socket.sendmsg((head, body))
-            except BlockingIOError:
-                pass
+                ready = self._watch_for(transfer).wait(cutoff)
+            except DeadlinePassed:
+                transfer.run_out()
             else:
-                if sent == len(head) + len(body):
-                    return None
-        return memoryview(head + body)[sent:]
+                transfer.step(is_readable=ready != select.POLLOUT)
 
-    def _send(self, unsent: memoryview, parser: AnswerParser, cutoff: Cutoff) -> None:
-        """Send it all, unless the partner refuses it meanwhile.
-
-        Success that is reported before the end was sent counts once the end is sent.
-        """
-        while unsent:
-            if parser.is_whole:
-                self._writable.wait(cutoff)
-            elif self._either.wait(cutoff) != select.POLLOUT:
-                self._receive(parser)
-            if parser.is_whole and parser.is_refusal:
-                parser.is_last = True
-                return
-            with contextlib.suppress(*_NOT_NOW):
-                unsent = unsent[self._socket.send(unsent[:_WRITE_BYTES]) :]
-
-    def _receive_all(self, parser: AnswerParser, cutoff: Cutoff) -> None:
-        while not parser.is_whole:
-            self._readable.wait(cutoff)
-            self._receive(parser)
-
-    def _receive(self, parser: AnswerParser) -> None:
-        try:
-            data = self._socket.recv(_READ_BYTES)
-        except _NOT_NOW:
-            return
-        if data:
-            parser.feed(data)
-        else:
-            parser.end()
-
-    def _was_refused(self, parser: AnswerParser, cutoff: Cutoff) -> bool:
-        """Whether the partner had refused the request before the connection broke.
-
-        Who refuses a long request ends the connection while it is still being sent: what was said
-        before can be read nevertheless, or as much of it as says that it is a refusal.
-        """
-        parser.is_last = True
-        with contextlib.suppress(OSError, ExchangeFailed):
-            self._receive_all(parser, cutoff)
-        return parser.is_refusal
+    def _watch_for(self, transfer: Transfer) -> "_Watch":
+        if not transfer.wants_to_write:
+            return self._readable
+        return self._either if transfer.wants_to_read else self._writable
 
 
 class Dialer:
