@@ -42,11 +42,7 @@ class Connection:
         self._socket.close()
 
     def begin(self, head: bytes, body: bytes, parser: AnswerParser) -> Transfer:
-        """Send what goes of a request without waiting; the parser gets its answer.
-
-        Raises:
-            OSError: the connection broke.
-        """
+        """Send what goes of a request without waiting; the parser gets its answer."""
         transfer = Transfer(self._socket, parser)
         transfer.begin(head, body)
         return transfer

@@ -38,6 +38,7 @@ MAX_SPLITS = 16
 _logger = logging.getLogger(__name__)
 
 Send = Callable[[Request, float], Answer]
+Begin = Callable[[Request, float, Callable[[Answer], None]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,14 @@ class Deliverer:
         send: Send,
         suspensions: Suspensions | None = None,
         clock_ms: Callable[[], int] = now_ms,
+        begin: Begin | None = None,
     ) -> None:
+        """`begin` sends what can be sent without waiting, and has the answer told; `send` all else."""
         self.clock_ms = clock_ms
         self.pool = pool
         self.secrets = secrets
         self.send = send
+        self.begin = begin
         self.breaker = Breaker()
         self._suspensions = suspensions
 
@@ -240,21 +244,63 @@ class Delivery:
             self._queue(entry, _Try(request, secrets, is_renewed))
 
     def _queue(self, entry: ConnectorEntry, this: _Try, delay_seconds: float = 0) -> None:
-        self._submit(entry, lambda: self._run(entry, this), delay_seconds)
+        self._submit(
+            entry,
+            lambda: self._run(entry, this, lambda: self._attempt_or_keep(entry, this)),
+            delay_seconds,
+            lambda: self._begin(entry, this),
+        )
 
     def _submit(
-        self, entry: ConnectorEntry, task: Callable[[], None], delay_seconds: float = 0
+        self,
+        entry: ConnectorEntry,
+        task: Callable[[], None],
+        delay_seconds: float = 0,
+        begin: Callable[[], bool] | None = None,
     ) -> None:
         doubted = self._deliverer.breaker.is_doubted(self.hold_lane)
         cap = 1 if doubted else entry.settings.concurrency
-        self._deliverer.pool.submit(self.hold_lane, cap, task, delay_seconds)
+        self._deliverer.pool.submit(self.hold_lane, cap, task, delay_seconds, begin)
 
-    def _run(self, entry: ConnectorEntry, this: _Try) -> None:
+    def _run(self, entry: ConnectorEntry, this: _Try, part: Callable[[], None]) -> None:
+        """Do what is left of a try."""
         try:
-            self._attempt_or_keep(entry, this)
+            part()
         except Exception as error:  # noqa: BLE001 - a mistake must not stop the pipeline
             self._mistake(entry, this.request.events, this.number, error)
         self._end_one()
+
+    def _begin(self, entry: ConnectorEntry, this: _Try) -> bool:
+        """Send the request, if neither that nor what comes before it takes any waiting."""
+        started = time.monotonic()  # before the looks: what stops the lane after them is later
+        begin = self._deliverer.begin
+        if begin is None or self._stopped is not None or self._is_left_alone():
+            return False
+        this = replace(this, first_at=this.first_at or started)
+
+        def done(answer: Answer) -> None:
+            self._take_answer(entry, this, started, answer)
+
+        return begin(this.request, entry.sink.timeout_seconds, done)
+
+    def _take_answer(
+        self, entry: ConnectorEntry, this: _Try, started: float, answer: Answer
+    ) -> None:
+        """Act on what came to a request that was begun, on the thread that all answers wait for.
+
+        What may take its time is left to the pool: to pack events anew, or to read a secret.
+        """
+        seconds = time.monotonic() - started
+        is_quick = answer.status is not None and 200 <= answer.status < 300 and not self._put_off
+
+        def rest() -> None:
+            self._run(entry, this, lambda: self._judge(entry, this, started, seconds, answer))
+
+        if is_quick:
+            rest()
+            self._deliverer.pool.end(self.hold_lane)
+        else:
+            self._deliverer.pool.go_on(self.hold_lane, rest)
 
     def _attempt_or_keep(self, entry: ConnectorEntry, this: _Try) -> None:
         started = time.monotonic()  # before the looks: what stops the lane after them is later
@@ -264,14 +310,17 @@ class Delivery:
             why = Undelivered(this.request.events, "suspended")
             self._keep(this.request, why, this.number - 1)
         else:
-            self._attempt(entry, replace(this, first_at=this.first_at or started), started)
+            answer = self._deliverer.send(this.request, entry.sink.timeout_seconds)
+            this = replace(this, first_at=this.first_at or started)
+            self._judge(entry, this, started, time.monotonic() - started, answer)
 
-    def _attempt(self, entry: ConnectorEntry, this: _Try, started: float) -> None:
-        answer = self._deliverer.send(this.request, entry.sink.timeout_seconds)
+    def _judge(
+        self, entry: ConnectorEntry, this: _Try, started: float, seconds: float, answer: Answer
+    ) -> None:
         verdict = entry.sink.judge(answer)
         with self._lock:
             self.outcome.tally.attempts += 1
-            self.outcome.tally.time_attempt(time.monotonic() - started)
+            self.outcome.tally.time_attempt(seconds)
         if verdict is Verdict.DELIVERED:
             self._count_delivered(this.request, started)
             if self._put_off:

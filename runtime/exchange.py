@@ -1,14 +1,16 @@
 """One HTTP exchange with a partner: checked address, one deadline for all of it, bounded answer."""
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runtime.address import AddressPolicy, AddressRefused
 from runtime.answer_parser import AnswerParser
+from runtime.awaited import Awaited, AwaitedAnswers, Failure
 from runtime.connection import Connection, Dialer
 from runtime.cutoff import Cutoff, DeadlinePassed, ExchangeFailed
-from runtime.request_head import Origin, head_of
+from runtime.request_head import Origin, RequestHead, head_of
 from sinks.sink import Answer, HttpRequest
 
 MAX_ANSWER_BYTES = 65_536
@@ -32,6 +34,7 @@ class HttpExchange:
     def __init__(self, policy: AddressPolicy, connections_per_host: int) -> None:
         self._dialer = Dialer(policy)
         self._kept = _KeptConnections(connections_per_host)
+        self._answers = AwaitedAnswers()
 
     def send(self, request: HttpRequest, timeout_seconds: float) -> Answer:
         """Make the exchange and say what came back; never raises for what a network does.
@@ -40,33 +43,87 @@ class HttpExchange:
         """
         try:
             return self._exchange(request, Cutoff(timeout_seconds))
-        except DeadlinePassed:
-            return Answer(error="timeout", detail=f"no answer within {timeout_seconds:g} s")
-        except AddressRefused as error:
-            return Answer(error="address", detail=str(error))
-        except ExchangeFailed as error:
-            return Answer(error="network", detail=str(error))
-        except OSError as error:
-            return Answer(error="network", detail=error.strerror or type(error).__name__)
+        except (ExchangeFailed, OSError) as failure:
+            return answer_for(failure, timeout_seconds)
+
+    def begin(
+        self, request: HttpRequest, timeout_seconds: float, done: Callable[[Answer], None]
+    ) -> bool:
+        """Make the exchange without waiting, if a connection is kept for it; False where none is.
+
+        What came back is told to `done`, which must not raise, on the one thread that waits for all
+        answers, perhaps before this returns.
+        """
+        try:
+            head = head_of(request.method, request.url, tuple(request.headers.items()))
+        except ExchangeFailed:
+            return False
+        connection = self._kept.take(head.origin)
+        if connection is None:
+            return False
+        self._begin_over(connection, head, request, timeout_seconds, done)
+        return True
 
     def close(self) -> None:
-        """Close the connections that are kept, and keep none from now on."""
+        """Close the connections that are kept, keep none from now on, and wait for the last answers."""
         self._kept.close()
+        self._answers.close()
 
     def _exchange(self, request: HttpRequest, cutoff: Cutoff) -> Answer:
         head = head_of(request.method, request.url, tuple(request.headers.items()))
         parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
         connection = self._kept.take(head.origin) or self._dialer.connect(head.origin, cutoff)
-        is_reusable = False
+        is_whole = False
         try:
             connection.exchange(head.of(request.body), request.body, parser, cutoff)
-            is_reusable = not parser.is_last and 200 <= parser.status < 300
+            is_whole = True
         finally:
-            if is_reusable:
-                self._kept.keep(head.origin, connection)
-            else:
-                connection.close()
-        return Answer(parser.status, parser.headers, parser.body)
+            self._put_back(head.origin, connection, parser, is_whole)
+        return _answer_of(parser)
+
+    def _begin_over(
+        self,
+        connection: Connection,
+        head: RequestHead,
+        request: HttpRequest,
+        timeout_seconds: float,
+        done: Callable[[Answer], None],
+    ) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
+
+        def end(failure: Failure | None) -> None:
+            self._put_back(head.origin, connection, parser, is_whole=failure is None)
+            done(answer_for(failure, timeout_seconds) if failure else _answer_of(parser))
+
+        transfer = connection.begin(head.of(request.body), request.body, parser)
+        self._answers.add(Awaited(connection, transfer, deadline, end))
+
+    def _put_back(
+        self, origin: Origin, connection: Connection, parser: AnswerParser, is_whole: bool
+    ) -> None:
+        """Keep the connection for the next exchange, if it can be used again."""
+        if is_whole and not parser.is_last and 200 <= parser.status < 300:
+            self._kept.keep(origin, connection)
+        else:
+            connection.close()
+
+
+def _answer_of(parser: AnswerParser) -> Answer:
+    return Answer(parser.status, parser.headers, parser.body)
+
+
+def answer_for(failure: Failure, timeout_seconds: float) -> Answer:
+    """What is said of an exchange that ended without an answer."""
+    match failure:
+        case DeadlinePassed():
+            return Answer(error="timeout", detail=f"no answer within {timeout_seconds:g} s")
+        case AddressRefused():
+            return Answer(error="address", detail=str(failure))
+        case ExchangeFailed():
+            return Answer(error="network", detail=str(failure))
+        case _:
+            return Answer(error="network", detail=failure.strerror or type(failure).__name__)
 
 
 class _KeptConnections:

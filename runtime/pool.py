@@ -1,4 +1,4 @@
-"""Threads shared by all lanes, each of which may take only so many of them."""
+"""Threads shared by all lanes, each of which may have only so many tasks running."""
 
 import heapq
 import itertools
@@ -12,6 +12,13 @@ RESERVED = 0.5
 """The share of the threads that only lanes get of which nothing runs: others may hang on the rest."""
 
 Task = Callable[[], None]
+Begin = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    task: Task
+    begin: Begin | None
 
 
 @dataclass(eq=False)
@@ -20,14 +27,14 @@ class _Queue:
 
     lane: str
     cap: int
-    tasks: deque[Task] = field(default_factory=deque)
+    jobs: deque[_Job] = field(default_factory=deque)
     running: int = 0
     listed: "deque[_Queue] | None" = None
     """The list on which it waits for its turn."""
 
     @property
     def runnable(self) -> bool:
-        return bool(self.tasks) and self.running < self.cap
+        return bool(self.jobs) and self.running < self.cap
 
 
 class LanePool:
@@ -50,22 +57,45 @@ class LanePool:
         """Lanes that have something to run, and of which nothing runs."""
         self._further: deque[_Queue] = deque()
         """Lanes that have more to run than what runs of them."""
-        self._later: list[tuple[float, int, str, int, Task]] = []
+        self._later: list[tuple[float, int, str, int, _Job]] = []
         self._order = itertools.count()
         self._closed = False
 
-    def submit(self, lane: str, cap: int, task: Task, delay_seconds: float = 0) -> None:
+    def submit(
+        self,
+        lane: str,
+        cap: int,
+        task: Task,
+        delay_seconds: float = 0,
+        begin: Begin | None = None,
+    ) -> None:
         """Run `task`, which must not raise, when a thread is free and fewer than `cap` of the lane run.
 
-        A delay is waited out by no thread.
+        A delay is waited out by no thread. What needs none to wait for its end has a `begin`, which must
+        neither wait nor raise: it is called first, by whoever is at hand, and returns whether `task` is
+        not needed. What it has begun is running until `end` or the task of `go_on` ends it.
         """
+        job = _Job(task, begin)
         with self._changed:
             if delay_seconds > 0:
                 due = time.monotonic() + delay_seconds
-                heapq.heappush(self._later, (due, next(self._order), lane, cap, task))
-            else:
-                self._enqueue(lane, cap, task)
-            self._wake()
+                heapq.heappush(self._later, (due, next(self._order), lane, cap, job))
+                self._wake()
+                return
+            queue = self._enqueue(lane, cap, job)
+            beginning = self._take_beginning(queue)
+            if beginning is None:
+                self._wake()
+        if beginning is not None:
+            self._begin(queue, beginning)
+
+    def end(self, lane: str) -> None:
+        """Say that one of the lane's tasks has ended that had been begun."""
+        with self._changed:
+            queue = self._queues[lane]
+            beginning = self._end(queue)
+        if beginning is not None:
+            self._begin(queue, beginning)
 
     def close(self) -> None:
         """End the threads when what they run has ended; what waits is dropped."""
@@ -75,11 +105,39 @@ class LanePool:
         for thread in self._threads:
             thread.join()
 
-    def _enqueue(self, lane: str, cap: int, task: Task) -> None:
+    def go_on(self, lane: str, task: Task) -> None:
+        """Have a thread do the rest of what had been begun; it goes on running, and ends with `task`."""
+        self._leave(self._queues[lane], task)
+
+    def _enqueue(self, lane: str, cap: int, job: _Job) -> _Queue:
         queue = self._queues.setdefault(lane, _Queue(lane, cap))
         queue.cap = cap
-        queue.tasks.append(task)
+        queue.jobs.append(job)
         self._list(queue)
+        return queue
+
+    def _take_beginning(self, queue: _Queue) -> _Job | None:
+        """The lane's next job, if it may run and can be begun; it counts as running then."""
+        if self._closed or not queue.runnable or queue.jobs[0].begin is None:
+            return None
+        queue.running += 1
+        job = queue.jobs.popleft()
+        self._list(queue)
+        return job
+
+    def _begin(self, queue: _Queue, job: _Job) -> None:
+        """Begin a job on this thread, or leave it to another."""
+        if job.begin is not None and job.begin():
+            return
+        self._leave(queue, job.task)
+
+    def _leave(self, queue: _Queue, task: Task) -> None:
+        """Let a thread run what counts as running, before all else of its lane."""
+        with self._changed:
+            queue.running -= 1
+            queue.jobs.appendleft(_Job(task, None))
+            self._list(queue)
+            self._wake()
 
     def _list(self, queue: _Queue) -> None:
         """Put the lane at the end of the list where it belongs, if it is not on it."""
@@ -106,21 +164,30 @@ class LanePool:
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            queue, task = taken
-            task()
+            queue, job = taken
+            is_begun = job.begin is not None and job.begin()
+            if not is_begun:
+                job.task()
+            beginning = None
             with self._changed:
-                self._end(queue)
+                self._busy -= 1
+                if not is_begun:
+                    beginning = self._end(queue)
+            if beginning is not None:
+                self._begin(queue, beginning)
 
-    def _end(self, queue: _Queue) -> None:
+    def _end(self, queue: _Queue) -> _Job | None:
+        """Let the lane's next job run; returned if it can be begun without a thread."""
         queue.running -= 1
-        self._busy -= 1
         self._list(queue)
-        if not queue.tasks and not queue.running:
+        if not queue.jobs and not queue.running:
             del self._queues[queue.lane]
+        beginning = self._take_beginning(queue)
         if self._has_next:
             self._wake()
+        return beginning
 
-    def _take(self) -> tuple[_Queue, Task] | None:
+    def _take(self) -> tuple[_Queue, _Job] | None:
         """Wait for a task; None when the pool is closed."""
         with self._changed:
             while not self._closed:
@@ -136,16 +203,16 @@ class LanePool:
     def _promote(self) -> None:
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
-            _, _, lane, cap, task = heapq.heappop(self._later)
-            self._enqueue(lane, cap, task)
+            _, _, lane, cap, job = heapq.heappop(self._later)
+            self._enqueue(lane, cap, job)
 
-    def _next(self) -> tuple[_Queue, Task]:
+    def _next(self) -> tuple[_Queue, _Job]:
         queue = (self._first or self._further).popleft()
         queue.listed = None
         queue.running += 1
         self._busy += 1
-        task = queue.tasks.popleft()
+        job = queue.jobs.popleft()
         self._list(queue)
         if self._has_next or (self._later and not self._idle):  # somebody has to see what gets due
             self._wake()
-        return queue, task
+        return queue, job

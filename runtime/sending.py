@@ -1,5 +1,7 @@
 """Carrying out a request, of whichever sort it is: an HTTP exchange, or a file made visible."""
 
+from collections.abc import Callable
+
 from runtime.exchange import HttpExchange
 from runtime.storage import StorageError, write_whole
 from sinks.sink import Answer, HttpRequest, Request
@@ -14,3 +16,10 @@ def carry_out(exchange: HttpExchange, request: Request, timeout_seconds: float) 
     except StorageError as error:
         return Answer(error=error.fault, detail=error.detail)
     return Answer(status=200)
+
+
+def begin(
+    exchange: HttpExchange, request: Request, timeout_seconds: float, done: Callable[[Answer], None]
+) -> bool:
+    """Begin what needs no thread to wait for it, and have `done` told what came back; False for all else."""
+    return isinstance(request, HttpRequest) and exchange.begin(request, timeout_seconds, done)

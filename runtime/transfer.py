@@ -43,7 +43,7 @@ class Transfer:
         return self._unsent is not None
 
     def begin(self, head: bytes, body: bytes) -> None:
-        """Send what goes without waiting, which is everything mostly."""
+        """Send what goes without waiting, mostly everything; that the connection broke shows later."""
         try:
             self._send_at_once(head, body)
         except OSError as error:

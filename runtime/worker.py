@@ -26,7 +26,7 @@ from runtime.receipts import Receipts
 from runtime.repeating import Repeating
 from runtime.routing import Router
 from runtime.secrets import SecretStore
-from runtime.sending import carry_out
+from runtime.sending import begin, carry_out
 from schemas.batch import Batch
 from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
@@ -85,7 +85,7 @@ class Worker:
         self.exchange = HttpExchange(settings.address_policy, POOL_THREADS)
         self.suspensions = Suspensions(settings.hold)
         self.deliverer = Deliverer(
-            self.pool, self.secrets, self._send, self.suspensions, self._clock_ms
+            self.pool, self.secrets, self._send, self.suspensions, self._clock_ms, self._begin
         )
         self.alerts = Alerts(settings.alert_webhook, self.exchange.send)
         self.deadlines = Deadlines(settings.max_event_age_seconds, settings.late_events)
@@ -155,6 +155,11 @@ class Worker:
 
     def _send(self, request: Request, timeout_seconds: float) -> Answer:
         return carry_out(self.exchange, request, timeout_seconds)
+
+    def _begin(
+        self, request: Request, timeout_seconds: float, done: Callable[[Answer], None]
+    ) -> bool:
+        return begin(self.exchange, request, timeout_seconds, done)
 
 
 _workers: dict[WorkerSettings, Worker] = {}

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from runtime.delivery import Deliverer, Delivery, Outcome, Send
 from runtime.exchange import HttpExchange
 from runtime.pool import LanePool
 from runtime.secrets import SecretStore
+from runtime.sending import begin, carry_out
 from runtime.worker import POOL_THREADS
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
@@ -28,6 +29,7 @@ from schemas.lane import Lane
 from sinks import sink_kinds
 from sinks.sink import Answer, HttpRequest, Packed, Request
 from tests.pipeline.running import eventually
+from tests.runtime.exchanges import BegunExchange
 from tests.runtime.wire import ok, says, serving
 
 HOOK = {"kind": "postback", "name": "hook"}
@@ -42,9 +44,9 @@ def sandbox() -> Iterator[PartnerSandbox]:
         yield running
 
 
-@pytest.fixture
-def exchange() -> Iterator[HttpExchange]:
-    running = HttpExchange(AddressPolicy(allow_local=True), 8)
+@pytest.fixture(params=[HttpExchange, BegunExchange], ids=["threads", "begun"])
+def exchange(request: pytest.FixtureRequest) -> Iterator[HttpExchange]:
+    running: HttpExchange = request.param(AddressPolicy(allow_local=True), 8)
     yield running
     running.close()
 
@@ -52,10 +54,15 @@ def exchange() -> Iterator[HttpExchange]:
 @pytest.fixture
 def deliverer(exchange: HttpExchange) -> Iterator[Deliverer]:
     def send(request: Request, timeout_seconds: float) -> Answer:
-        return exchange.send(request, timeout_seconds)  # type: ignore[arg-type]
+        return carry_out(exchange, request, timeout_seconds)
+
+    def send_at_once(
+        request: Request, timeout_seconds: float, done: Callable[[Answer], None]
+    ) -> bool:
+        return begin(exchange, request, timeout_seconds, done)
 
     pool = LanePool(16)
-    yield Deliverer(pool, SecretStore(), send)
+    yield Deliverer(pool, SecretStore(), send, begin=send_at_once)
     pool.close()
 
 

@@ -23,15 +23,16 @@ from runtime.exchange import MAX_ANSWER_BYTES, HttpExchange
 from runtime.request_head import head_of
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sinks.sink import Answer, HttpRequest
+from tests.runtime.exchanges import BegunExchange
 from tests.runtime.wire import DEADLINE_SECONDS, Script, echo, ok, says, serving
 
 LOCAL = AddressPolicy(allow_local=True)
 PATH = "path?key=SECRET-KEY"
 
 
-@pytest.fixture
-def exchange() -> Iterator[HttpExchange]:
-    running = HttpExchange(LOCAL, 8)
+@pytest.fixture(params=[HttpExchange, BegunExchange], ids=["sent", "begun"])
+def exchange(request: pytest.FixtureRequest) -> Iterator[HttpExchange]:
+    running: HttpExchange = request.param(LOCAL, 8)
     yield running
     running.close()
 

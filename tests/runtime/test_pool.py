@@ -268,3 +268,86 @@ def test_many_threads_submit_at_once_and_nothing_is_lost() -> None:
         for thread in threads:
             thread.join()
         assert done.wait()
+
+
+# What needs no thread
+
+
+def waits() -> None:
+    raise AssertionError("a thread was to wait for it")
+
+
+def test_what_is_begun_takes_no_thread_and_counts_for_the_cap_until_it_ends() -> None:
+    begun, done = [], Countdown(10)
+
+    def begin(number: int) -> bool:
+        begun.append(number)
+        return True
+
+    with pool_of(1) as pool:
+        for number in range(5):
+            pool.submit("a", 2, waits, begin=partial(begin, number))
+        assert begun == [0, 1]
+        for _ in range(10):
+            pool.submit("b", 1, done)
+        assert done.wait()
+        assert begun == [0, 1]
+        for _ in range(5):
+            pool.end("a")
+    assert begun == [0, 1, 2, 3, 4]
+    assert pool._queues == {}
+
+
+def test_what_cannot_be_begun_is_run_by_a_thread_in_its_turn() -> None:
+    order: list[str] = []
+    done = Countdown(3)
+    with pool_of(1) as pool:
+        pool.submit("a", 1, waits, begin=lambda: True)
+        for name in ("first", "second"):
+            pool.submit("a", 1, partial(note, order, name, done), begin=lambda: False)
+        pool.submit("a", 1, partial(note, order, "third", done))
+        pool.end("a")
+        assert done.wait()
+    assert order == ["first", "second", "third"]
+    assert pool._queues == {}
+
+
+def test_after_a_task_on_a_thread_the_next_is_begun() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def begin() -> bool:
+        begun.set()
+        return True
+
+    with pool_of(2) as pool:
+        pool.submit("a", 1, lambda: wait_for(gate))
+        pool.submit("a", 1, waits, begin=begin)
+        assert not begun.is_set()
+        gate.set()
+        assert begun.wait(SECONDS)
+        pool.end("a")
+    assert pool._busy == 0
+
+
+def test_what_is_delayed_is_begun_when_it_is_due() -> None:
+    begun = threading.Event()
+
+    def begin() -> bool:
+        begun.set()
+        return True
+
+    with pool_of(1) as pool:
+        pool.submit("a", 1, waits, 0.01, begin)
+        assert begun.wait(SECONDS)
+        assert eventually(lambda: pool._busy == 0)
+        pool.end("a")
+    assert pool._queues == {}
+
+
+def test_nothing_is_begun_after_the_close() -> None:
+    pool = LanePool(1)
+    pool.submit("a", 1, waits, begin=lambda: True)
+    pool.submit("a", 1, waits, begin=lambda: pytest.fail("begun"))
+    pool.close()
+    pool.end("a")
+    pool.submit("b", 1, waits, begin=lambda: pytest.fail("begun"))

@@ -1,0 +1,126 @@
+"""Answers that are waited for, all of them by one thread."""
+
+import math
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.connection import Connection
+from runtime.cutoff import ExchangeFailed
+from runtime.transfer import Transfer
+
+Failure = ExchangeFailed | OSError
+
+
+@dataclass(eq=False, slots=True)
+class Awaited:
+    """A request that was sent, or most of it; its connection is nobody else's meanwhile."""
+
+    connection: Connection
+    transfer: Transfer
+    deadline: float
+    """By the monotonic clock."""
+    done: Callable[[Failure | None], None]
+    """Is called once, when the transfer has ended, with what it has ended with; must not raise."""
+
+    @property
+    def interest(self) -> int:
+        reads = selectors.EVENT_READ if self.transfer.wants_to_read else 0
+        return reads | (selectors.EVENT_WRITE if self.transfer.wants_to_write else 0)
+
+
+class AwaitedAnswers:
+    """Goes on with transfers as their partners do, and ends those whose time is up; one a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._selector = selectors.DefaultSelector()
+        self._alarm, self._waker = os.pipe()
+        self._selector.register(self._alarm, selectors.EVENT_READ)
+        self._awaited: set[Awaited] = set()
+        self._looks_at = math.inf
+        """When deadlines are looked at next."""
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def add(self, awaited: Awaited) -> None:
+        """Wait for an answer; on the thread that does, `done` is called, perhaps before this returns."""
+        with self._lock:
+            self._selector.register(awaited.connection, awaited.interest, awaited)
+            self._awaited.add(awaited)
+            is_earlier = awaited.deadline < self._looks_at
+            if is_earlier:
+                self._looks_at = awaited.deadline
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
+                self._thread.start()
+        if is_earlier:
+            self._wake()
+
+    def close(self) -> None:
+        """End when no answer is waited for any more."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is not None:
+            self._wake()
+            thread.join()
+        self._selector.close()
+        os.close(self._alarm)
+        os.close(self._waker)
+
+    def _wake(self) -> None:
+        os.write(self._waker, b"\0")
+
+    def _run(self) -> None:
+        while self._is_needed():
+            for key, ready in self._selector.select(self._seconds_to_look()):
+                if key.data is None:
+                    os.read(self._alarm, 4_096)
+                else:
+                    self._step(key.data, is_readable=bool(ready & selectors.EVENT_READ))
+            if time.monotonic() >= self._looks_at:
+                self._look_at_deadlines()
+
+    def _is_needed(self) -> bool:
+        with self._lock:
+            return bool(self._awaited) or not self._closed
+
+    def _seconds_to_look(self) -> float | None:
+        looks_at = self._looks_at
+        return None if looks_at == math.inf else max(0.0, looks_at - time.monotonic())
+
+    def _step(self, awaited: Awaited, is_readable: bool) -> None:
+        before = awaited.interest
+        try:
+            awaited.transfer.step(is_readable)
+        except (ExchangeFailed, OSError) as error:
+            self._end(awaited, error)
+            return
+        if awaited.transfer.is_done:
+            self._end(awaited, None)
+        elif awaited.interest != before:
+            self._selector.modify(awaited.connection, awaited.interest, awaited)
+
+    def _look_at_deadlines(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            late = [awaited for awaited in self._awaited if awaited.deadline <= now]
+        for awaited in late:
+            try:
+                awaited.transfer.run_out()
+            except (ExchangeFailed, OSError) as error:
+                self._end(awaited, error)
+            else:
+                self._end(awaited, None)
+        with self._lock:
+            self._looks_at = min((one.deadline for one in self._awaited), default=math.inf)
+
+    def _end(self, awaited: Awaited, failure: Failure | None) -> None:
+        self._selector.unregister(awaited.connection)
+        with self._lock:
+            self._awaited.discard(awaited)
+        awaited.done(failure)
