@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.event import EventHeader, InvalidEvent, decode_event
+from schemas.event import EventHeader, InvalidEvent, app_group_of, decode_event
 from schemas.limits import MAX_EVENT_TYPE_CHARS, MAX_ID_CHARS, MAX_TIME_SECONDS
 
 EVENT: dict[str, Any] = {
@@ -57,6 +57,7 @@ def test_the_header_holds_what_routing_reads() -> None:
     )
     assert (header.app_group_id, header.app_id, header.platform) == ("brand-a", "app-1", "ios")
     assert header.has_external_user_id
+    assert app_group_of(line) == "brand-a"
 
 
 def test_bytes_pass_through_untouched() -> None:
@@ -166,6 +167,25 @@ def test_what_is_not_strict_json_is_refused(message: bytes) -> None:
     assert reason_of(message) == "invalid_json"
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (b" \n", "invalid_json: the message is empty"),
+        (b'{"id":"\xff"}', "invalid_json: no valid UTF-8 at byte 7"),
+        (b"{", "invalid_json: Input data was truncated"),
+        (HEAD + b"[" * 100_000, "invalid_json: nested too deeply"),
+        (changed(id=...), "missing_field: Object missing required field `id`"),
+        (changed(id=7), "wrong_type: Expected `str`, got `int` - at `$.id`"),
+    ],
+    ids=["empty", "utf_8", "cut", "nesting", "missing", "type"],
+)
+def test_a_refusal_tells_what_is_wrong_and_where(message: bytes, said: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        decode(message)
+    assert str(refused.value) == said
+    assert f"{refused.value.reason}: {refused.value.detail}" == said
+
+
 def test_a_message_is_measured_as_it_came() -> None:
     message = changed() + b" " * 10
     decode(message, len(message))
@@ -182,9 +202,11 @@ def test_nesting_of_a_hundred_levels_passes() -> None:
     assert decode(message)[1] == message
 
 
-def test_line_breaks_between_tokens_become_spaces() -> None:
-    _, line = decode(b'\r\n{\n"event_type":\r\n"a","id":"b\\n","time":1}\n')
-    assert line == b'{ "event_type":  "a","id":"b\\n","time":1}'
+@pytest.mark.parametrize("line_break", [b"\n", b"\r", b"\r\n"])
+def test_line_breaks_between_tokens_become_spaces(line_break: bytes) -> None:
+    _, line = decode(b'\n{\n"event_type":\n"a","id":"b\\n","time":1}\n'.replace(b"\n", line_break))
+    space = b" " * len(line_break)
+    assert line == b'{ "event_type": "a","id":"b\\n","time":1}'.replace(b" ", space)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +218,7 @@ def test_line_breaks_between_tokens_become_spaces() -> None:
         (rb"\ud83d\ud83d\ude00", rb"\ufffd\ud83d\ude00"),
         (rb"\ude00\ud83d", rb"\ufffd\ufffd"),
         (rb"\ud83d \ude00", rb"\ufffd \ufffd"),
+        (rb"\ud800 \n", rb"\ufffd \n"),
         (rb"\\ud800", rb"\\ud800"),
         (rb"\\\ud800", rb"\\\ufffd"),
     ],
