@@ -69,6 +69,7 @@ def refusal_of(*connectors: Any) -> str:
 def test_a_length_of_time_that_no_float_can_hold_is_refused(setting: str, value: Any) -> None:
     said = refusal_of(hook("a", **{setting: value}))
     assert said.startswith(f"connector 'a': {setting}: a length of time is 10, '10 s'")
+    assert said.endswith(f"; found {value!r:.60}")
     assert len(said) < 200
 
 
@@ -193,6 +194,14 @@ REFUSALS: dict[str, tuple[Any, str]] = {
     "removing and hashing": (
         hook("a", redact={"remove": ["x"], "hash": ["x"]}),
         "connector 'a': redact: 'x' is to be removed and hashed; one of the two is possible",
+    ),
+    "redacting a field without a name": (
+        hook("a", redact={"remove": [""]}),
+        "connector 'a': redact: a field's name is not empty",
+    ),
+    "secret that is no text": (
+        hook("a", token=4711),
+        f"connector 'a': token: a secret is given as {FORMS}; found int",
     ),
     "one anonymous user of all": (
         {
@@ -577,6 +586,20 @@ def test_the_schema_has_a_definition_for_each_of_its_references() -> None:
         if "kind" in definition["properties"]
     ]
     assert sorted(kinds) == [[kind] for kind in sorted(sink_kinds())]
+
+
+def test_an_editor_is_told_what_a_setting_does_and_in_which_forms_it_is_given() -> None:
+    known = connectors_schema()["$defs"]["PostbackConnector"]["properties"]
+    assert known["timeout"]["description"] == (
+        "The time for one whole exchange, from connecting to the last byte of the answer; "
+        "10 s by default."
+    )
+    length, url, secret = (known[name]["anyOf"][0] for name in ("timeout", "endpoint", "token"))
+    assert length == {"type": ["number", "string"], "description": length["description"]}
+    assert "`10 s`" in length["description"]
+    assert url == {"type": "string", "description": url["description"]}
+    assert "the reference of a secret" in url["description"]
+    assert secret == {"type": "string", "pattern": "^(env|file|gcp-secret):"}
 
 
 def test_a_connectors_events_are_names_or_patterns_in_any_spelling() -> None:
