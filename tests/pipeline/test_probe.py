@@ -19,9 +19,17 @@ from sandbox.partners import (
     TreasureDataSite,
 )
 from schemas.catalogue import event_types
-from schemas.placeholder import placeholder_event
+from schemas.placeholder import TEST_USER, placeholder_event
 from tests.pipeline.running import write_connectors
 
+TYPES = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
 SECRETS = {"TOKEN": "t0ken-12345", "WRITE_KEY": "write-key-1", "KEY": "feed-key-1", "SECRET": "s-1"}
 
 
@@ -203,6 +211,26 @@ def test_a_connector_that_is_not_there_is_bad_usage(folder: Path) -> None:
 @pytest.mark.parametrize("event_type", event_types().values(), ids=lambda known: known.name)
 def test_a_placeholder_has_every_property_and_says_that_it_is_a_test(event_type: Any) -> None:
     event = placeholder_event(event_type, "e-1", 5, app_id="a")
-    assert event["properties"]["currents_test"] is True
-    assert set(event_type.http_properties) <= set(event["properties"])
-    assert event["properties"]["app_id"] == "a"
+    properties = event["properties"]
+    assert (properties["currents_test"], properties["app_id"]) == (True, "a")
+    assert event["user"] == {"user_id": TEST_USER, "external_user_id": TEST_USER}
+    for name, json_type in event_type.http_properties.items():
+        assert type(properties[name]) is TYPES[json_type], name
+        assert json_type != "string" or name in ("app_id", "platform") or "test" in properties[name]
+
+
+def test_a_placeholders_platform_is_one_that_partners_with_feeds_know() -> None:
+    with_platform = [of for of in event_types().values() if "platform" in of.http_properties]
+    assert with_platform
+    for event_type in event_types().values():
+        properties = placeholder_event(event_type, "e-1", 5)["properties"]
+        assert properties.get("platform") == ("ios" if event_type in with_platform else None)
+
+
+def test_a_placeholder_of_a_type_that_is_only_stored_has_what_is_stored() -> None:
+    event = placeholder_event(event_types()["users.profile.Update"], "e-1", 5)
+    properties = event["properties"]
+    assert properties["archived"] is True
+    assert properties["time_ms"] == 1
+    assert properties["home_city"] == "test home_city"
+    assert not properties.keys() & {"id", "time", "timezone", *event["user"]}

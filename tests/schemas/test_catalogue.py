@@ -117,6 +117,18 @@ def test_a_type_with_a_name_at_mparticle_has_a_feed_there(name: str) -> None:
     }
 
 
+def test_the_platform_keeps_one_type_from_mparticle_and_none_from_others() -> None:
+    kept = {
+        kind: [name for name, found in event_types().items() if not found.is_exported_to(kind)]
+        for kind in ("mparticle", "segment", "postback")
+    }
+    assert kept == {
+        "mparticle": ["users.messages.pushnotification.IosForeground"],
+        "segment": [],
+        "postback": [],
+    }
+
+
 def test_two_types_never_share_a_name_at_a_partner() -> None:
     for names in (
         [found.name_at("segment") for found in event_types().values()],
