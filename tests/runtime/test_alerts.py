@@ -100,6 +100,28 @@ def test_an_alert_is_one_line_of_words_and_json(
     assert said["lane"] == sent.lane
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"event": "suspended", "reason": "status_401"},
+            "is suspended: status_401; 7 events are held",
+        ),
+        ({"event": "resumed"}, "has resumed; 7 events are held"),
+        (
+            {"event": "expiring", "dead_letters_from": "2026-09-21T14:13:20Z"},
+            "begins dead-lettering at 2026-09-21T14:13:20Z: 7 events are held",
+        ),
+        (
+            {"event": "burying", "buried": {"rejected": 2, "expired": 3}},
+            "has buried 5 events (3 expired, 2 rejected); 7 events are held",
+        ),
+    ],
+)
+def test_an_alert_says_in_words_what_has_happened(fields: dict[str, Any], said: str) -> None:
+    assert alert_of(**fields, held_events=7).sentence == f"lane 'crm' {said}"
+
+
 # The webhook
 
 
