@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from sinks.fields import Unencodable, append_json
@@ -38,13 +39,9 @@ class Items:
         self._most = most
         self._form = form
 
-    def item(self, index: int) -> memoryview:
-        """The JSON of an item."""
-        return memoryview(self.text)[self.ends[index] : self.ends[index + 1] - 1]
-
-    def weigh(self, index: int) -> int:
-        """What an item weighs, in bytes."""
-        return self.ends[index + 1] - 1 - self.ends[index]
+    def weights(self) -> list[int]:
+        """What each item weighs, in bytes, without its comma."""
+        return [end - begin - 1 for begin, end in pairwise(self.ends)]
 
     def add(self, event: bytes, make: Callable[[bytes], ItemT]) -> ItemT | None:
         """Add what an event becomes, which is returned; None for an event that cannot be sent.

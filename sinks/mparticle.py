@@ -28,7 +28,7 @@ from sinks.sink import (
     Sink,
     Verdict,
 )
-from sinks.user_batches import count_batches, fill_requests, group_by_user
+from sinks.user_batches import contents_of, count_batches, fill_requests, group_by_user
 
 _BATCHES = Envelope(prefix=b"[", suffix=b"]")
 
@@ -213,18 +213,18 @@ class MParticleSink(Sink[MParticleConnector]):
     def encode(self, events: Sequence[bytes], part: str, secrets: Secrets) -> Packed:
         most = self._most_batch_bytes
         items = Items(most, "as a user batch")
+        add, make, identity = items.add, self._user_batch, self.settings.identity_key
         users = [
-            batch.user_identities[self.settings.identity_key]
+            batch.user_identities[identity]
             for event in events
-            if (batch := items.add(event, self._user_batch)) is not None
+            if (batch := add(event, make)) is not None
         ]
         batches = group_by_user(items, users, most, self.max_events)
         url, headers = self._url(part, secrets), self._headers(part, secrets)
         requests = []
         for run in fill_requests(batches, self.max_request_bytes, self.max_events):
-            body = _BATCHES.wrap([batch.encoded(items) for batch in run])
-            sent = [items.events[index] for batch in run for index in batch.members]
-            requests.append(HttpRequest("POST", url, headers, body, sent))
+            bodies, sent = contents_of(run, items)
+            requests.append(HttpRequest("POST", url, headers, _BATCHES.wrap(bodies), sent))
         return Packed(requests, items.unpackable)
 
     def probe(self, part: str, secrets: Secrets) -> HttpRequest:

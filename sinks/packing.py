@@ -17,7 +17,13 @@ class Envelope:
     separator: bytes = b","
 
     def wrap(self, parts: Iterable[Buffer]) -> bytes:
-        return b"%b%b%b" % (self.prefix, self.separator.join(parts), self.suffix)
+        """The request; it is put together at once, for what is large costs most when it is copied."""
+        pieces = list(parts)
+        if len(pieces) < 2:
+            return b"".join((self.prefix, *pieces, self.suffix))
+        pieces[0] = b"".join((self.prefix, pieces[0]))
+        pieces[-1] = b"".join((pieces[-1], self.suffix))
+        return self.separator.join(pieces)
 
     def weigh(self, body_bytes: int, count: int) -> int:
         """The size of a request of `count` parts that weigh `body_bytes` together."""

@@ -1,7 +1,7 @@
 """User batches of an mParticle call: items of the same user become one."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Raw
@@ -28,6 +28,12 @@ class _Merged(msgspec.Struct):
     ids: list[str]
     members: list[int]
 
+    def encode(self) -> bytes:
+        """The JSON; what mParticle de-duplicates a batch of several by is the hash of their ids."""
+        digest = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
+        bodies = b",".join(self.bodies)
+        return b'%b%b%b%b"%b"}' % (self.head, _EVENTS, bodies, _REQUEST_ID, digest.encode())
+
 
 class UserBatch(msgspec.Struct):
     """Items that share user, attributes and device, in order; of most users there is only a `first`."""
@@ -35,14 +41,8 @@ class UserBatch(msgspec.Struct):
     first: int
     weight: int
     """What it weighs in a request, in bytes."""
+    count: int = 1
     merged: _Merged | None = None
-
-    @property
-    def members(self) -> Sequence[int]:
-        return (self.first,) if self.merged is None else self.merged.members
-
-    def __len__(self) -> int:
-        return 1 if self.merged is None else len(self.merged.members)
 
     def add(self, items: Items, index: int, max_bytes: int) -> bool:
         """Add an item of the user, if it shares the rest and the batch does not get too large."""
@@ -56,17 +56,8 @@ class UserBatch(msgspec.Struct):
         merged.bodies.append(body)
         merged.ids.append(event_id)
         merged.members.append(index)
-        self.merged, self.weight = merged, weight
+        self.merged, self.weight, self.count = merged, weight, len(merged.members)
         return True
-
-    def encoded(self, items: Items) -> Buffer:
-        """Its JSON; what mParticle de-duplicates a batch of several by is the hash of their ids."""
-        merged = self.merged
-        if merged is None:
-            return items.item(self.first)
-        digest = hashlib.sha256("\n".join(merged.ids).encode()).hexdigest()
-        bodies = b",".join(merged.bodies)
-        return b'%b%b%b%b"%b"}' % (merged.head, _EVENTS, bodies, _REQUEST_ID, digest.encode())
 
 
 def group_by_user(
@@ -82,11 +73,11 @@ def group_by_user(
     """
     batches: list[UserBatch] = []
     latest: dict[str, UserBatch] = {}
-    for index, user in enumerate(users):
+    for index, (user, weight) in enumerate(zip(users, items.weights(), strict=True)):
         batch = latest.get(user)
-        if batch is not None and len(batch) < max_events and batch.add(items, index, max_bytes):
+        if batch is not None and batch.count < max_events and batch.add(items, index, max_bytes):
             continue
-        batch = latest[user] = UserBatch(index, items.weigh(index))
+        batch = latest[user] = UserBatch(index, weight)
         batches.append(batch)
     return batches
 
@@ -98,15 +89,29 @@ def fill_requests(
     run: list[UserBatch] = []
     size, count = 2, 0
     for batch in batches:
-        weight, members = batch.weight + 1, len(batch)
-        if run and (size + weight - 1 > max_bytes or count + members > max_events):
+        if run and (size + batch.weight > max_bytes or count + batch.count > max_events):
             yield run
             run, size, count = [], 2, 0
         run.append(batch)
-        size += weight
-        count += members
+        size += batch.weight + 1
+        count += batch.count
     if run:
         yield run
+
+
+def contents_of(run: Iterable[UserBatch], items: Items) -> tuple[list[Buffer], list[bytes]]:
+    """The JSON of each batch, and the events in all of them."""
+    bodies: list[Buffer] = []
+    events: list[bytes] = []
+    text, ends = memoryview(items.text), items.ends
+    for batch in run:
+        if batch.merged is None:
+            bodies.append(text[ends[batch.first] : ends[batch.first + 1] - 1])
+            events.append(items.events[batch.first])
+        else:
+            bodies.append(batch.merged.encode())
+            events += [items.events[index] for index in batch.merged.members]
+    return bodies, events
 
 
 def _merged(items: Items, index: int) -> _Merged:
@@ -116,7 +121,8 @@ def _merged(items: Items, index: int) -> _Merged:
 
 def _parts(items: Items, index: int) -> tuple[bytes, bytes, str]:
     """The head, the event, and its id."""
-    head, _, rest = bytes(items.item(index)).partition(_EVENTS)
+    item = items.text[items.ends[index] : items.ends[index + 1] - 1]
+    head, _, rest = bytes(item).partition(_EVENTS)
     body, _, end = rest.rpartition(_REQUEST_ID)
     return head, body, _decode_id(end[:-1])
 

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinks.items import Items
-from sinks.user_batches import UserBatch, count_batches, fill_requests, group_by_user
+from sinks.user_batches import (
+    UserBatch,
+    contents_of,
+    count_batches,
+    fill_requests,
+    group_by_user,
+)
 
 DRAWN = st.tuples(st.sampled_from("abc"), st.text(max_size=90), st.integers(0, 200))
 
@@ -27,7 +33,13 @@ def items_of(drawn: list[tuple[str, str, int]]) -> tuple[Items, list[str]]:
 
 
 def encoded(items: Items, batch: UserBatch) -> bytes:
-    return bytes(batch.encoded(items))
+    ((body,), _) = contents_of([batch], items)
+    return bytes(body)
+
+
+def members(items: Items, batch: UserBatch) -> list[str]:
+    """The ids of its events."""
+    return [event.decode() for event in contents_of([batch], items)[1]]
 
 
 @given(st.lists(DRAWN, max_size=20), st.integers(1, 4))
@@ -37,8 +49,8 @@ def test_a_batch_weighs_what_its_bytes_are(
     items, users = items_of(drawn)
     batches = group_by_user(items, users, 128_000, max_events)
     assert [batch.weight for batch in batches] == [len(encoded(items, one)) for one in batches]
-    assert sum(map(len, batches)) == len(drawn)
-    assert all(len(batch) == len(batch.members) <= max_events for batch in batches)
+    assert sum(batch.count for batch in batches) == len(drawn)
+    assert all(one.count == len(members(items, one)) <= max_events for one in batches)
 
 
 TRAPS = st.sampled_from(['],"source_request_id":"', ',"events":[', '"', "\\", "}"])
@@ -52,7 +64,9 @@ def test_events_of_a_user_are_told_apart_whatever_their_ids_are(
     batches = group_by_user(items, users, 128_000, 100)
     assert len(batches) == len(set(users))
     for batch in batches:
-        ids = [drawn[index][1] for index in batch.members]
+        of_user = [event_id for user, event_id in drawn if user == users[batch.first]]
+        ids = members(items, batch)
+        assert ids == of_user
         found = json.loads(encoded(items, batch))
         assert [event["source_request_id"] for event in found["events"]] == ids
         assert found["user_identities"] == {"customerid": users[batch.first]}
@@ -80,11 +94,11 @@ def test_a_request_ends_only_where_the_next_batch_would_not_fit(
     assert [batch for run in runs for batch in run] == batches
     for run, after in itertools.zip_longest(runs, runs[1:], fillvalue=()):
         body = b"[" + b",".join(encoded(items, batch) for batch in run) + b"]"
-        assert sum(map(len, run)) <= max_events
+        assert sum(one.count for one in run) <= max_events
         assert len(body) <= max_bytes or len(run) == 1
         if after:
             longer = len(body) + 1 + len(encoded(items, after[0])) > max_bytes
-            assert longer or sum(map(len, run)) + len(after[0]) > max_events
+            assert longer or sum(one.count for one in run) + after[0].count > max_events
 
 
 def test_batches_are_counted_by_what_they_hold_at_the_most() -> None:
