@@ -14,7 +14,14 @@ from runtime.receipts import Receipts
 from runtime.routing import Plan, Route, Router
 from schemas.batch import Batch, Token, make_batch
 from schemas.dead_letter import DeadLetter
-from schemas.event import NO_PROPERTIES, EventHeader, InvalidEvent, are_plain, decode_event
+from schemas.event import (
+    NO_PROPERTIES,
+    EventHeader,
+    InvalidEvent,
+    are_plain,
+    decode_event,
+    is_set,
+)
 from schemas.pull import Pull
 from sinks.sink import Filtered
 
@@ -141,8 +148,8 @@ class Decoder:
             except InvalidEvent as error:
                 letters.append(self._bury(message, error.reason, error.detail, pull))
                 continue
-            of = header.properties or NO_PROPERTIES
-            named = header.has_external_user_id
+            of, user = header.properties or NO_PROPERTIES, header.user
+            named = user is not None and is_set(user.external_user_id)
             way = of.app_group_id, header.event_type, of.app_id, of.platform, named
             destination = known.get(way)
             if destination is None:

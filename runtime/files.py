@@ -216,10 +216,12 @@ def _pulls(file: Any, position: int, end: int | None) -> Iterator[Pull]:
             return
         rest = b"" if block.endswith(b"\n") else file.readline(MAX_LINE_BYTES)
         is_endless = len(rest) >= MAX_LINE_BYTES
-        block = block[: block.rfind(b"\n") + 1] if is_endless else block + rest
-        position += len(block)
+        position += len(block) + len(rest)
         lines = block.split(b"\n")
-        if b"\r" in block:
+        last = lines.pop()
+        if not is_endless:
+            lines.append(last + rest.removesuffix(b"\n"))
+        if b"\r" in block or b"\r" in rest:
             lines = [line.rstrip(b"\r") for line in lines]
         messages = list(filter(bytes.strip, lines))
         if messages:
