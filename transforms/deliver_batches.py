@@ -31,6 +31,10 @@ from transforms.write_dead_letters import LETTERS
 
 MAX_BYTES_IN_FLIGHT = 32_000_000
 MAX_BATCHES_IN_FLIGHT = 256
+MANY_BYTES_IN_FLIGHT = 8_000_000
+"""From then on, whoever packs pauses for a moment after each batch: who takes the answers needs Python's
+lock for each of them, and gets it every 5 ms otherwise."""
+_BREATH_SECONDS = 0.001
 _TICK_SECONDS = 0.05
 _SLOW_TICK_SECONDS = 0.5
 _ROOM_SECONDS = 0.2
@@ -99,6 +103,9 @@ class _DeliverFn(beam.DoFn):
         self._size += flight.size
         while self._size > MAX_BYTES_IN_FLIGHT or len(self._flights) > MAX_BATCHES_IN_FLIGHT:
             self._flights[0].delivery.wait()
+            yield from self._land_done()
+        if self._size > MANY_BYTES_IN_FLIGHT:
+            self._flights[0].delivery.wait(_BREATH_SECONDS)
             yield from self._land_done()
         if time.monotonic() >= self._enter_at:
             self._enter_at = time.monotonic() + ENTER_EVERY_SECONDS
