@@ -47,17 +47,14 @@ class Connection:
         transfer.begin(head, body)
         return transfer
 
-    def exchange(self, head: bytes, body: bytes, parser: AnswerParser, cutoff: Cutoff) -> None:
-        """Send a request and feed the parser until its answer is whole.
-
-        Afterwards the parser's `is_last` says whether the connection is of no more use.
+    def finish(self, transfer: Transfer, cutoff: Cutoff) -> None:
+        """Wait until the answer is whole.
 
         Raises:
             DeadlinePassed: the deadline passed before.
             ExchangeFailed: what came is no answer.
             OSError: the connection broke.
         """
-        transfer = self.begin(head, body, parser)
         while not transfer.is_done:
             try:
                 ready = self._watch_for(transfer).wait(cutoff)

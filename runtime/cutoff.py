@@ -14,9 +14,11 @@ class DeadlinePassed(ExchangeFailed):
 class Cutoff:
     """The moment by which all of an exchange is over: every wait within it asks how long it may be."""
 
-    __slots__ = ("_deadline",)
+    __slots__ = ("_deadline", "seconds")
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        """How much there was in the beginning."""
         self._deadline = time.monotonic() + seconds
 
     def part(self, among: int) -> "Cutoff":

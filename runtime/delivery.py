@@ -38,7 +38,7 @@ MAX_SPLITS = 16
 _logger = logging.getLogger(__name__)
 
 Send = Callable[[Request, float], Answer]
-Begin = Callable[[Request, float, Callable[[Answer], None]], bool]
+Begin = Callable[[Request, float, Callable[[Answer | None], None]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Deliverer:
         return suspensions is not None and suspensions.state_of(held_lane) == "suspended"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Try:
     """One request that is to be made, for the first time or again."""
 
@@ -246,7 +246,7 @@ class Delivery:
     def _queue(self, entry: ConnectorEntry, this: _Try, delay_seconds: float = 0) -> None:
         self._submit(
             entry,
-            lambda: self._run(entry, this, lambda: self._attempt_or_keep(entry, this)),
+            lambda: self._run(entry, this),
             delay_seconds,
             lambda: self._begin(entry, this),
         )
@@ -262,10 +262,13 @@ class Delivery:
         cap = 1 if doubted else entry.settings.concurrency
         self._deliverer.pool.submit(self.hold_lane, cap, task, delay_seconds, begin)
 
-    def _run(self, entry: ConnectorEntry, this: _Try, part: Callable[[], None]) -> None:
-        """Do what is left of a try."""
+    def _run(self, entry: ConnectorEntry, this: _Try) -> None:
+        self._end_with(entry, this, lambda: self._attempt_or_keep(entry, this))
+
+    def _end_with(self, entry: ConnectorEntry, this: _Try, act: Callable[[], None]) -> None:
+        """Do the last part of a try."""
         try:
-            part()
+            act()
         except Exception as error:  # noqa: BLE001 - a mistake must not stop the pipeline
             self._mistake(entry, this.request.events, this.number, error)
         self._end_one()
@@ -276,10 +279,15 @@ class Delivery:
         begin = self._deliverer.begin
         if begin is None or self._stopped is not None or self._is_left_alone():
             return False
-        this = replace(this, first_at=this.first_at or started)
+        this.first_at = this.first_at or started
 
-        def done(answer: Answer) -> None:
-            self._take_answer(entry, this, started, answer)
+        def done(answer: Answer | None) -> None:
+            if answer is None:
+                with self._lock:
+                    self.outcome.tally.attempts += 1
+                self._deliverer.pool.go_on(self.hold_lane, lambda: self._run(entry, this))
+            else:
+                self._take_answer(entry, this, started, answer)
 
         return begin(this.request, entry.sink.timeout_seconds, done)
 
@@ -294,7 +302,7 @@ class Delivery:
         is_quick = answer.status is not None and 200 <= answer.status < 300 and not self._put_off
 
         def rest() -> None:
-            self._run(entry, this, lambda: self._judge(entry, this, started, seconds, answer))
+            self._end_with(entry, this, lambda: self._judge(entry, this, started, seconds, answer))
 
         if is_quick:
             rest()
@@ -310,8 +318,8 @@ class Delivery:
             why = Undelivered(this.request.events, "suspended")
             self._keep(this.request, why, this.number - 1)
         else:
+            this.first_at = this.first_at or started
             answer = self._deliverer.send(this.request, entry.sink.timeout_seconds)
-            this = replace(this, first_at=this.first_at or started)
             self._judge(entry, this, started, time.monotonic() - started, answer)
 
     def _judge(
@@ -319,7 +327,7 @@ class Delivery:
     ) -> None:
         verdict = entry.sink.judge(answer)
         with self._lock:
-            self.outcome.tally.attempts += 1
+            self.outcome.tally.attempts += answer.requests
             self.outcome.tally.time_attempt(seconds)
         if verdict is Verdict.DELIVERED:
             self._count_delivered(this.request, started)

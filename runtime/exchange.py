@@ -4,6 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from runtime.address import AddressPolicy, AddressRefused
 from runtime.answer_parser import AnswerParser
@@ -11,6 +12,7 @@ from runtime.awaited import Awaited, AwaitedAnswers, Failure
 from runtime.connection import Connection, Dialer
 from runtime.cutoff import Cutoff, DeadlinePassed, ExchangeFailed
 from runtime.request_head import Origin, RequestHead, head_of
+from runtime.transfer import Transfer
 from sinks.sink import Answer, HttpRequest
 
 MAX_ANSWER_BYTES = 65_536
@@ -39,20 +41,32 @@ class HttpExchange:
     def send(self, request: HttpRequest, timeout_seconds: float) -> Answer:
         """Make the exchange and say what came back; never raises for what a network does.
 
-        Redirects are not followed, so that no credential goes where it was not meant to go.
+        Redirects are not followed, so that no credential goes where it was not meant to go. Where a
+        connection was kept, and ends without a word, the request is sent once more over a new one: partners
+        end connections when they like.
         """
+        cutoff = Cutoff(timeout_seconds)
         try:
-            return self._exchange(request, Cutoff(timeout_seconds))
+            head = head_of(request.method, request.url, tuple(request.headers.items()))
+            kept = self._kept.take(head.origin)
+            if kept is not None:
+                answer, is_silence = self._exchange_over(kept, head, request, cutoff)
+                if not is_silence:
+                    return answer
+            connection = self._dialer.connect(head.origin, cutoff)
         except (ExchangeFailed, OSError) as failure:
             return answer_for(failure, timeout_seconds)
+        answer, _ = self._exchange_over(connection, head, request, cutoff)
+        return replace(answer, requests=2) if kept else answer
 
     def begin(
-        self, request: HttpRequest, timeout_seconds: float, done: Callable[[Answer], None]
+        self, request: HttpRequest, timeout_seconds: float, done: Callable[[Answer | None], None]
     ) -> bool:
         """Make the exchange without waiting, if a connection is kept for it; False where none is.
 
         What came back is told to `done`, which must not raise, on the one thread that waits for all
-        answers, perhaps before this returns.
+        answers, perhaps before this returns: None where the connection ended without a word, so that the
+        request is to be sent once more, by `send`.
         """
         try:
             head = head_of(request.method, request.url, tuple(request.headers.items()))
@@ -69,17 +83,19 @@ class HttpExchange:
         self._kept.close()
         self._answers.close()
 
-    def _exchange(self, request: HttpRequest, cutoff: Cutoff) -> Answer:
-        head = head_of(request.method, request.url, tuple(request.headers.items()))
+    def _exchange_over(
+        self, connection: Connection, head: RequestHead, request: HttpRequest, cutoff: Cutoff
+    ) -> tuple[Answer, bool]:
+        """What came back, and whether the connection ended without a word."""
         parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
-        connection = self._kept.take(head.origin) or self._dialer.connect(head.origin, cutoff)
-        is_whole = False
+        transfer = connection.begin(head.of(request.body), request.body, parser)
         try:
-            connection.exchange(head.of(request.body), request.body, parser, cutoff)
-            is_whole = True
+            connection.finish(transfer, cutoff)
+        except (ExchangeFailed, OSError) as failure:
+            return answer_for(failure, cutoff.seconds), _is_silence(transfer, failure)
         finally:
-            self._put_back(head.origin, connection, parser, is_whole)
-        return _answer_of(parser)
+            self._put_back(head.origin, connection, transfer)
+        return _answer_of(transfer), False
 
     def _begin_over(
         self,
@@ -87,30 +103,40 @@ class HttpExchange:
         head: RequestHead,
         request: HttpRequest,
         timeout_seconds: float,
-        done: Callable[[Answer], None],
+        done: Callable[[Answer | None], None],
     ) -> None:
         deadline = time.monotonic() + timeout_seconds
         parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
+        transfer = connection.begin(head.of(request.body), request.body, parser)
 
         def end(failure: Failure | None) -> None:
-            self._put_back(head.origin, connection, parser, is_whole=failure is None)
-            done(answer_for(failure, timeout_seconds) if failure else _answer_of(parser))
+            self._put_back(head.origin, connection, transfer)
+            if failure is None:
+                done(_answer_of(transfer))
+            elif _is_silence(transfer, failure):
+                done(None)
+            else:
+                done(answer_for(failure, timeout_seconds))
 
-        transfer = connection.begin(head.of(request.body), request.body, parser)
         self._answers.add(Awaited(connection, transfer, deadline, end))
 
-    def _put_back(
-        self, origin: Origin, connection: Connection, parser: AnswerParser, is_whole: bool
-    ) -> None:
+    def _put_back(self, origin: Origin, connection: Connection, transfer: Transfer) -> None:
         """Keep the connection for the next exchange, if it can be used again."""
-        if is_whole and not parser.is_last and 200 <= parser.status < 300:
+        parser = transfer.parser
+        if transfer.is_done and not parser.is_last and 200 <= parser.status < 300:
             self._kept.keep(origin, connection)
         else:
             connection.close()
 
 
-def _answer_of(parser: AnswerParser) -> Answer:
+def _answer_of(transfer: Transfer) -> Answer:
+    parser = transfer.parser
     return Answer(parser.status, parser.headers, parser.body)
+
+
+def _is_silence(transfer: Transfer, failure: Failure) -> bool:
+    """Whether the connection ended without a word, as one may that had been kept."""
+    return not transfer.is_answered and not isinstance(failure, DeadlinePassed)
 
 
 def answer_for(failure: Failure, timeout_seconds: float) -> Answer:

@@ -19,7 +19,10 @@ def carry_out(exchange: HttpExchange, request: Request, timeout_seconds: float) 
 
 
 def begin(
-    exchange: HttpExchange, request: Request, timeout_seconds: float, done: Callable[[Answer], None]
+    exchange: HttpExchange,
+    request: Request,
+    timeout_seconds: float,
+    done: Callable[[Answer | None], None],
 ) -> bool:
     """Begin what needs no thread to wait for it, and have `done` told what came back; False for all else."""
     return isinstance(request, HttpRequest) and exchange.begin(request, timeout_seconds, done)

@@ -30,6 +30,8 @@ class Transfer:
         self.parser = parser
         """Once the answer is whole, its `is_last` says whether the connection is of no more use."""
         self.is_done = False
+        self.is_answered = False
+        """Whether anything has come."""
         self._socket = sock
         self._unsent: memoryview | None = None
         self._break: OSError | None = None
@@ -111,6 +113,7 @@ class Transfer:
         except _NOT_NOW:
             return
         if data:
+            self.is_answered = True
             self.parser.feed(data)
         else:
             self.parser.end()

@@ -157,7 +157,7 @@ class Worker:
         return carry_out(self.exchange, request, timeout_seconds)
 
     def _begin(
-        self, request: Request, timeout_seconds: float, done: Callable[[Answer], None]
+        self, request: Request, timeout_seconds: float, done: Callable[[Answer | None], None]
     ) -> bool:
         return begin(self.exchange, request, timeout_seconds, done)
 

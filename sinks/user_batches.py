@@ -19,7 +19,7 @@ _HASH_BYTES = 66
 _decode_id = msgspec.json.Decoder(str).decode
 
 
-class _Merged(msgspec.Struct):
+class _Merged(msgspec.Struct, gc=False):
     """What is sent of several items."""
 
     head: bytes
@@ -35,7 +35,7 @@ class _Merged(msgspec.Struct):
         return b'%b%b%b%b"%b"}' % (self.head, _EVENTS, bodies, _REQUEST_ID, digest.encode())
 
 
-class UserBatch(msgspec.Struct):
+class UserBatch(msgspec.Struct, gc=False):
     """Items that share user, attributes and device, in order; of most users there is only a `first`."""
 
     first: int

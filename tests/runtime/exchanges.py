@@ -13,7 +13,7 @@ class BegunExchange(HttpExchange):
     """Begins every exchange; where no connection is kept, it makes one first."""
 
     def begin(
-        self, request: HttpRequest, timeout_seconds: float, done: Callable[[Answer], None]
+        self, request: HttpRequest, timeout_seconds: float, done: Callable[[Answer | None], None]
     ) -> bool:
         try:
             head = head_of(request.method, request.url, tuple(request.headers.items()))
@@ -25,6 +25,7 @@ class BegunExchange(HttpExchange):
         return True
 
     def send(self, request: HttpRequest, timeout_seconds: float) -> Answer:
-        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self.begin(request, timeout_seconds, answers.put)
-        return answers.get(timeout=timeout_seconds + 60)
+        answer = answers.get(timeout=timeout_seconds + 60)
+        return super().send(request, timeout_seconds) if answer is None else answer

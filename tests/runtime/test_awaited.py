@@ -14,7 +14,7 @@ from sinks.sink import Answer, HttpRequest
 from tests.runtime.exchanges import BegunExchange
 from tests.runtime.wire import DEADLINE_SECONDS, WireServer, ok, says, serving
 
-Answers = queue.SimpleQueue[Answer]
+Answers = queue.SimpleQueue[Answer | None]
 
 
 @pytest.fixture
@@ -22,6 +22,12 @@ def exchange() -> Iterator[HttpExchange]:
     running = BegunExchange(AddressPolicy(allow_local=True), 64)
     yield running
     running.close()
+
+
+def answer_to(answers: Answers) -> Answer:
+    answer = answers.get(timeout=DEADLINE_SECONDS)
+    assert answer is not None
+    return answer
 
 
 def post(exchange: HttpExchange, server: WireServer, timeout: float = DEADLINE_SECONDS) -> Answers:
@@ -43,11 +49,11 @@ def test_a_deadline_that_is_earlier_than_those_before_is_kept(exchange: HttpExch
         began = time.monotonic()
         early = [post(exchange, server, timeout) for timeout in (0.4, 0.2)]
         for answers in early:
-            assert answers.get(timeout=DEADLINE_SECONDS).error == "timeout"
+            assert answer_to(answers).error == "timeout"
         assert 0.4 <= time.monotonic() - began < DEADLINE_SECONDS / 2
         assert late.empty()
         stopped.set()
-        assert late.get(timeout=DEADLINE_SECONDS).status == 200
+        assert answer_to(late).status == 200
 
 
 def test_partners_that_hang_take_no_threads_and_keep_nobody_waiting(
@@ -62,11 +68,11 @@ def test_partners_that_hang_take_no_threads_and_keep_nobody_waiting(
     with serving(hang) as slow, serving(says(ok())) as quick:
         hanging = [post(exchange, slow) for _ in range(50)]
         for _ in range(50):
-            assert post(exchange, quick).get(timeout=DEADLINE_SECONDS).status == 200
+            assert answer_to(post(exchange, quick)).status == 200
         assert [thread.name for thread in threading.enumerate()].count("answers") == 1
         assert all(answers.empty() for answers in hanging)
         stopped.set()
-        assert {answers.get(timeout=DEADLINE_SECONDS).status for answers in hanging} == {200}
+        assert {answer_to(answers).status for answers in hanging} == {200}
 
 
 def test_close_waits_for_the_last_answer() -> None:
@@ -83,7 +89,7 @@ def test_close_waits_for_the_last_answer() -> None:
         thread.start()
         assert answers.empty()
         closing.set()
-        assert answers.get(timeout=DEADLINE_SECONDS).status == 200
+        assert answer_to(answers).status == 200
         thread.join(DEADLINE_SECONDS)
         assert not thread.is_alive()
 
@@ -96,7 +102,7 @@ def test_without_a_connection_nothing_is_begun() -> None:
         assert not exchange.begin(request, DEADLINE_SECONDS, answers.put)
         assert exchange.send(request, DEADLINE_SECONDS).status == 200
         assert exchange.begin(request, DEADLINE_SECONDS, answers.put)
-        assert answers.get(timeout=DEADLINE_SECONDS).status == 200
+        assert answer_to(answers).status == 200
         assert server.connections == 1
         assert not exchange.begin(HttpRequest("POST", "http://", {}, b""), 1, answers.put)
     exchange.close()

@@ -57,7 +57,7 @@ def deliverer(exchange: HttpExchange) -> Iterator[Deliverer]:
         return carry_out(exchange, request, timeout_seconds)
 
     def send_at_once(
-        request: Request, timeout_seconds: float, done: Callable[[Answer], None]
+        request: Request, timeout_seconds: float, done: Callable[[Answer | None], None]
     ) -> bool:
         return begin(exchange, request, timeout_seconds, done)
 

@@ -674,6 +674,24 @@ def test_no_more_connections_are_kept_than_were_asked_for() -> None:
     exchange.close()
 
 
+def test_a_kept_connection_that_ends_without_a_word_costs_no_try(exchange: HttpExchange) -> None:
+    """A partner may end it at any moment, and just before a request comes too."""
+    seen: dict[socket.socket, int] = {}
+
+    def answer_once(connection: socket.socket, _: bytes) -> None:
+        seen[connection] = seen.get(connection, 0) + 1
+        if seen[connection] > 1:
+            connection.shutdown(socket.SHUT_RDWR)
+        else:
+            connection.sendall(ok())
+
+    with serving(answer_once) as server:
+        for _ in range(4):
+            assert post(exchange, server.url).status == 200
+        assert server.connections == 4
+        assert len(server.requests) == 4 + 3
+
+
 def test_of_too_many_partners_those_that_were_sent_to_last_are_kept(
     exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
