@@ -1,5 +1,6 @@
 """Answers that are waited for, all of them by one thread."""
 
+import logging
 import math
 import os
 import selectors
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from runtime.connection import Connection
 from runtime.cutoff import ExchangeFailed
 from runtime.transfer import Transfer
+
+_logger = logging.getLogger(__name__)
 
 Failure = ExchangeFailed | OSError
 
@@ -24,7 +27,7 @@ class Awaited:
     deadline: float
     """By the monotonic clock."""
     done: Callable[[Failure | None], None]
-    """Is called once, when the transfer has ended, with what it has ended with; must not raise."""
+    """Is called once, when the transfer has ended, with what it has ended with."""
 
     @property
     def interest(self) -> int:
@@ -47,7 +50,11 @@ class AwaitedAnswers:
         self._closed = False
 
     def add(self, awaited: Awaited) -> None:
-        """Wait for an answer; on the thread that does, `done` is called, perhaps before this returns."""
+        """Wait for an answer; on the thread that does, `done` is called, perhaps before this returns.
+
+        Raises:
+            OSError: the system cannot watch the connection.
+        """
         with self._lock:
             self._selector.register(awaited.connection, awaited.interest, awaited)
             self._awaited.add(awaited)
@@ -123,4 +130,9 @@ class AwaitedAnswers:
         self._selector.unregister(awaited.connection)
         with self._lock:
             self._awaited.discard(awaited)
-        awaited.done(failure)
+        try:
+            awaited.done(failure)
+        except Exception as error:  # noqa: BLE001 - all other answers would be waited for in vain
+            _logger.error(
+                "a mistake in what was to be done with an answer: %s", type(error).__name__
+            )

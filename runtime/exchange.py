@@ -64,8 +64,8 @@ class HttpExchange:
     ) -> bool:
         """Make the exchange without waiting, if a connection is kept for it; False where none is.
 
-        What came back is told to `done`, which must not raise, on the one thread that waits for all
-        answers, perhaps before this returns: None where the connection ended without a word, so that the
+        What came back is told to `done`, on the one thread that waits for all answers mostly, and perhaps
+        before this returns: None where the connection ended without a word, so that the
         request is to be sent once more, by `send`.
         """
         try:
@@ -118,7 +118,10 @@ class HttpExchange:
             else:
                 done(answer_for(failure, timeout_seconds))
 
-        self._answers.add(Awaited(connection, transfer, deadline, end))
+        try:
+            self._answers.add(Awaited(connection, transfer, deadline, end))
+        except OSError as failure:
+            end(failure)
 
     def _put_back(self, origin: Origin, connection: Connection, transfer: Transfer) -> None:
         """Keep the connection for the next exchange, if it can be used again."""

@@ -94,6 +94,23 @@ def test_close_waits_for_the_last_answer() -> None:
         assert not thread.is_alive()
 
 
+def test_a_mistake_with_one_answer_does_not_cost_the_others(
+    exchange: HttpExchange, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = threading.Event()
+
+    def mistake(_: Answer | None) -> None:
+        told.set()
+        raise ValueError("SECRET-KEY")
+
+    with serving(says(ok())) as server:
+        assert exchange.begin(HttpRequest("POST", server.url, {}, b"{}"), 20, mistake)
+        assert told.wait(DEADLINE_SECONDS)
+        assert answer_to(post(exchange, server)).status == 200
+    assert "ValueError" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
 def test_without_a_connection_nothing_is_begun() -> None:
     exchange = HttpExchange(AddressPolicy(allow_local=True), 8)
     answers: Answers = queue.SimpleQueue()
