@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from runtime.clock import now_ms
 from runtime.keeping import VERSION, Letters
@@ -26,8 +27,14 @@ from schemas.pull import Pull
 from sinks.sink import Filtered
 
 MAX_GATHERED_BYTES = 48_000_000
-"""What all lanes together may gather in memory before all of it moves on."""
+"""What all lanes together may gather in memory before the fullest move on."""
+LEFT_BYTES = 36_000_000
+"""What stays in those that are not so full, until they are: of a thousand lanes all would be half full."""
+MAX_LEFT = 16
+"""So often a lane may stay; one of few events would wait for the end."""
 
+_MAX_PLACEMENTS = 20_000
+"""Event types and app groups come from messages: the memory for them is bounded."""
 
 _Slot = tuple[str, int]
 """A lane's key, and how often its events were replayed."""
@@ -39,7 +46,16 @@ named. Events of a pull that are the same in these go the same way."""
 class _Gathering:
     """The events of one lane so far, all of them replayed equally often."""
 
-    __slots__ = ("events", "newest_ms", "oldest_ms", "size", "slot", "target_bytes", "tokens")
+    __slots__ = (
+        "events",
+        "left",
+        "newest_ms",
+        "oldest_ms",
+        "size",
+        "slot",
+        "target_bytes",
+        "tokens",
+    )
 
     def __init__(self, slot: _Slot, target_bytes: int, pull: Pull) -> None:
         self.slot = slot
@@ -50,6 +66,15 @@ class _Gathering:
         self.oldest_ms = pull.oldest_ms
         self.newest_ms = pull.newest_ms
         self.tokens: dict[int, Token] = {}
+        self.left = 0
+        """How often it stayed when fuller lanes moved on."""
+
+
+class _Placement(NamedTuple):
+    """The lanes of events that go the same way, and why the other connectors do not take them."""
+
+    lanes: Sequence[tuple[str, Route]]
+    filtered: Sequence[tuple[str, Filtered]]
 
 
 @dataclass(eq=False, slots=True)
@@ -79,6 +104,7 @@ class Decoder:
         self._addressed: Counter[str] = Counter()
         self._returned: Counter[str] = Counter()
         self._readings: list[tuple[int, int]] = []
+        self._placements: dict[tuple[Plan, _Way, str], _Placement] = {}
         self._of_pull: dict[_Gathering, int] = {}
         """The lanes that the pull adds to, with the number of events that they had before."""
 
@@ -96,13 +122,24 @@ class Decoder:
             if lane.size >= lane.target_bytes:
                 yield lane.slot[0], self._end(lane.slot)
         self._of_pull = {}
-        if pull.paced or self._size >= MAX_GATHERED_BYTES:
+        if pull.paced:
             yield from self.flush()
+        elif self._size >= MAX_GATHERED_BYTES:
+            yield from self._make_room()
 
     def flush(self) -> Iterator[tuple[str, Batch]]:
         """Yield all that the lanes have gathered."""
         for slot in list(self._lanes):
             yield slot[0], self._end(slot)
+
+    def _make_room(self) -> Iterator[tuple[str, Batch]]:
+        """Yield the fullest lanes, and those that have stayed often enough."""
+        lanes = sorted(self._lanes.values(), key=lambda lane: lane.size, reverse=True)
+        for lane in lanes:
+            if self._size > LEFT_BYTES or lane.left >= MAX_LEFT:
+                yield lane.slot[0], self._end(lane.slot)
+            else:
+                lane.left += 1
 
     def finish(self) -> None:
         """Say that all shares of the pulls are open: the outputs are the engine's now."""
@@ -157,7 +194,8 @@ class Decoder:
                 if pull.connector and not plan.offered:
                     letters.append(self._bury(message, not_offered(router), "", pull))
                     continue
-                destination = self._destination(plan, header, hour, pull, tokens)
+                placement = self._placement(plan, way, header, hour)
+                destination = self._destination(plan, placement, pull, tokens)
                 if plan.looks_at_each:
                     odd.append(destination)
                 else:
@@ -170,22 +208,24 @@ class Decoder:
         self._received += len(pull.messages)
         return letters
 
+    def _placement(self, plan: Plan, way: _Way, header: EventHeader, hour: str) -> _Placement:
+        if plan.looks_at_each:
+            return _place_all(plan, header, hour)
+        found = self._placements.get((plan, way, hour))
+        if found is None:
+            if len(self._placements) >= _MAX_PLACEMENTS:
+                self._placements.clear()
+            found = self._placements[plan, way, hour] = _place_all(plan, header, hour)
+        return found
+
     def _destination(
-        self, plan: Plan, header: EventHeader, hour: str, pull: Pull, tokens: "_Tokens"
+        self, plan: Plan, placement: _Placement, pull: Pull, tokens: "_Tokens"
     ) -> _Destination:
-        """The lanes of the connectors that take an event, and why the others do not."""
-        adders: list[Callable[[bytes], None]] = []
-        filtered: list[tuple[str, Filtered]] = []
-        for route in plan.routes:
-            part = _place(route, header, plan.event_type, hour)
-            if isinstance(part, Filtered):
-                filtered.append((route.connector, part))
-                continue
-            shards = route.entry.settings.shards
-            shard = _shard(header, shards) if shards > 1 else 0
-            slot = f"{route.connector}/{shard}/{part}", pull.replays
-            adders.append(self._lane(slot, route, pull, tokens).events.append)
-        return _Destination(plan, adders, filtered)
+        adders = [
+            self._lane((key, pull.replays), route, pull, tokens).events.append
+            for key, route in placement.lanes
+        ]
+        return _Destination(plan, adders, placement.filtered)
 
     def _count(self, destinations: Iterable[_Destination]) -> None:
         for destination in destinations:
@@ -274,6 +314,21 @@ def left_out(only: Router, header: EventHeader) -> str | None:
         return reason.value
     part = _place(plan.routes[0], header, plan.event_type, hour="")
     return part.value if isinstance(part, Filtered) else None
+
+
+def _place_all(plan: Plan, header: EventHeader, hour: str) -> _Placement:
+    """The lanes of the connectors that take an event, and why the others do not."""
+    lanes: list[tuple[str, Route]] = []
+    filtered: list[tuple[str, Filtered]] = []
+    for route in plan.routes:
+        part = _place(route, header, plan.event_type, hour)
+        if isinstance(part, Filtered):
+            filtered.append((route.connector, part))
+            continue
+        shards = route.entry.settings.shards
+        shard = _shard(header, shards) if shards > 1 else 0
+        lanes.append((f"{route.connector}/{shard}/{part}", route))
+    return _Placement(lanes, filtered)
 
 
 def _place(route: Route, header: EventHeader, event_type: str, hour: str) -> str | Filtered:

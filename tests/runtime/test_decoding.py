@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.decoding import MAX_GATHERED_BYTES, Decoder, left_out
+from runtime.decoding import LEFT_BYTES, MAX_GATHERED_BYTES, MAX_LEFT, Decoder, left_out
 from runtime.keeping import VERSION, Letters
 from runtime.receipts import Receipts
 from runtime.routing import Router
@@ -363,15 +363,33 @@ def test_a_lane_that_is_full_leaves_once_a_pull() -> None:
     assert list(decoder.flush()) == []
 
 
-def test_all_lanes_leave_when_together_they_hold_too_much() -> None:
-    giant = {**sample_event(OPEN), "more": "x" * 850_000}
-    message = json.dumps(giant).encode()
+def test_the_fullest_lanes_leave_when_together_they_hold_too_much() -> None:
+    message = json.dumps({**sample_event(OPEN), "more": "x" * 430_000}).encode()
+    few = json.dumps(sample_event("users.messages.sms.Send")).encode()
     lanes = MAX_GATHERED_BYTES // len(message) + 1
-    router = Router(config_of(*[hook(f"c{number}") for number in range(lanes)]))
-    decoder = Decoder(router, Receipts(), 900_000)
+    hooks = [hook("few", events=["*.Send"]), *[hook(f"c{number}") for number in range(lanes)]]
+    decoder = Decoder(Router(config_of(*hooks)), Receipts(), 900_000)
+    assert list(decoder.decode(pull_of(few))) == []
     decoded = sort_out(decoder.decode(pull_of(message)))
-    assert len(decoded.fragments) == lanes
-    assert list(decoder.flush()) == []
+    rest = sort_out(decoder.flush())
+    left = sum(batch.size for _, batch in rest.fragments)
+    assert LEFT_BYTES - len(message) - 1_000 * lanes < left <= LEFT_BYTES
+    assert len(decoded.fragments) + len(rest.fragments) == lanes + 1
+    assert decoded.events_of("few") == []
+    assert rest.events_of("few") == [few]
+
+
+def test_a_lane_of_few_events_does_not_stay_for_good() -> None:
+    message = json.dumps({**sample_event(OPEN), "more": "x" * 430_000}).encode()
+    few = json.dumps(sample_event("users.messages.sms.Send")).encode()
+    lanes = MAX_GATHERED_BYTES // len(message) + 1
+    hooks = [hook(f"c{number}", events=[OPEN]) for number in range(lanes)]
+    decoder = Decoder(
+        Router(config_of(hook("few", events=["*.Send"]), *hooks)), Receipts(), 900_000
+    )
+    assert list(decoder.decode(pull_of(few))) == []
+    left = [sort_out(decoder.decode(pull_of(message))).events_of("few") for _ in range(60)]
+    assert left.index([few]) >= MAX_LEFT
 
 
 def test_what_has_left_takes_nothing_off_what_the_others_hold() -> None:
@@ -381,8 +399,10 @@ def test_what_has_left_takes_nothing_off_what_the_others_hold() -> None:
     decoder = Decoder(Router(config_of(*hooks)), Receipts(), 900_000)
     decoded = sort_out(decoder.decode(pull_of(message)))
     assert next(key for key, _ in decoded.fragments) == "full/0/"
-    assert len(decoded.fragments) == lanes + 1
-    assert list(decoder.flush()) == []
+    rest = sort_out(decoder.flush())
+    assert len(decoded.fragments) + len(rest.fragments) == lanes + 1
+    left = sum(batch.size for _, batch in rest.fragments)
+    assert LEFT_BYTES - len(message) < left <= LEFT_BYTES
 
 
 def test_what_has_left_no_longer_counts_as_gathered() -> None:
