@@ -53,23 +53,29 @@ class AwaitedAnswers:
         """Wait for an answer; on the thread that does, `done` is called, perhaps before this returns.
 
         Raises:
-            OSError: the system cannot watch the connection.
+            OSError: the connection cannot be watched, or this is closed.
+            RuntimeError: the system has no thread for it.
         """
         with self._lock:
+            if self._closed:
+                raise OSError("no answers are waited for any more")
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="answers", daemon=True)
+                thread.start()
+                self._thread = thread
             self._selector.register(awaited.connection, awaited.interest, awaited)
             self._awaited.add(awaited)
             is_earlier = awaited.deadline < self._looks_at
             if is_earlier:
                 self._looks_at = awaited.deadline
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
-                self._thread.start()
         if is_earlier:
             self._wake()
 
     def close(self) -> None:
         """End when no answer is waited for any more."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
             thread = self._thread
         if thread is not None:
@@ -84,13 +90,16 @@ class AwaitedAnswers:
 
     def _run(self) -> None:
         while self._is_needed():
-            for key, ready in self._selector.select(self._seconds_to_look()):
-                if key.data is None:
-                    os.read(self._alarm, 4_096)
-                else:
-                    self._step(key.data, is_readable=bool(ready & selectors.EVENT_READ))
+            self._step_all()
             if time.monotonic() >= self._looks_at:
                 self._look_at_deadlines()
+
+    def _step_all(self) -> None:
+        for key, ready in self._selector.select(self._seconds_to_look()):
+            if key.data is None:
+                os.read(self._alarm, 4_096)
+            else:
+                self._step(key.data, is_readable=bool(ready & selectors.EVENT_READ))
 
     def _is_needed(self) -> bool:
         with self._lock:
@@ -106,6 +115,9 @@ class AwaitedAnswers:
             awaited.transfer.step(is_readable)
         except (ExchangeFailed, OSError) as error:
             self._end(awaited, error)
+            return
+        except Exception as error:  # noqa: BLE001 - all other answers would be waited for in vain
+            self._end(awaited, ExchangeFailed(f"a mistake of ours: {type(error).__name__}"))
             return
         if awaited.transfer.is_done:
             self._end(awaited, None)

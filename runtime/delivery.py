@@ -285,7 +285,7 @@ class Delivery:
             if answer is None:
                 with self._lock:
                     self.outcome.tally.attempts += 1
-                self._deliverer.pool.go_on(self.hold_lane, lambda: self._run(entry, this))
+                self._deliverer.pool.redo(self.hold_lane, lambda: self._run(entry, this))
             else:
                 self._take_answer(entry, this, started, answer)
 
@@ -294,7 +294,7 @@ class Delivery:
     def _take_answer(
         self, entry: ConnectorEntry, this: _Try, started: float, answer: Answer
     ) -> None:
-        """Act on what came to a request that was begun, on the thread that all answers wait for.
+        """Act on what came to a request that was begun, on the thread that waits for all answers.
 
         What may take its time is left to the pool: to pack events anew, or to read a secret.
         """

@@ -26,6 +26,9 @@ Segment, "HTTP API source"). And who sends an answer too many after an error mus
 the next request's: a 200 would lose that request's events.
 """
 
+MAX_SILENCE_SECONDS = 1.0
+"""Who ends a connection later than that has had the request, and thought about it."""
+
 _MAX_ORIGINS = 1_024
 """So many have connections that are kept; those of the one that was used least recently are closed."""
 
@@ -79,7 +82,7 @@ class HttpExchange:
         return True
 
     def close(self) -> None:
-        """Close the connections that are kept, keep none from now on, and wait for the last answers."""
+        """Wait for the last answers; nothing is begun and no connection kept from now on."""
         self._kept.close()
         self._answers.close()
 
@@ -87,12 +90,14 @@ class HttpExchange:
         self, connection: Connection, head: RequestHead, request: HttpRequest, cutoff: Cutoff
     ) -> tuple[Answer, bool]:
         """What came back, and whether the connection ended without a word."""
+        begun = time.monotonic()
         parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
         transfer = connection.begin(head.of(request.body), request.body, parser)
         try:
             connection.finish(transfer, cutoff)
         except (ExchangeFailed, OSError) as failure:
-            return answer_for(failure, cutoff.seconds), _is_silence(transfer, failure)
+            is_silence = _is_silence(transfer, failure, time.monotonic() - begun)
+            return answer_for(failure, cutoff.seconds), is_silence
         finally:
             self._put_back(head.origin, connection, transfer)
         return _answer_of(transfer), False
@@ -105,7 +110,7 @@ class HttpExchange:
         timeout_seconds: float,
         done: Callable[[Answer | None], None],
     ) -> None:
-        deadline = time.monotonic() + timeout_seconds
+        begun = time.monotonic()
         parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
         transfer = connection.begin(head.of(request.body), request.body, parser)
 
@@ -113,15 +118,15 @@ class HttpExchange:
             self._put_back(head.origin, connection, transfer)
             if failure is None:
                 done(_answer_of(transfer))
-            elif _is_silence(transfer, failure):
+            elif _is_silence(transfer, failure, time.monotonic() - begun):
                 done(None)
             else:
                 done(answer_for(failure, timeout_seconds))
 
         try:
-            self._answers.add(Awaited(connection, transfer, deadline, end))
-        except OSError as failure:
-            end(failure)
+            self._answers.add(Awaited(connection, transfer, begun + timeout_seconds, end))
+        except (OSError, RuntimeError) as failure:
+            end(ExchangeFailed(f"its answer cannot be waited for: {failure}"))
 
     def _put_back(self, origin: Origin, connection: Connection, transfer: Transfer) -> None:
         """Keep the connection for the next exchange, if it can be used again."""
@@ -137,9 +142,11 @@ def _answer_of(transfer: Transfer) -> Answer:
     return Answer(parser.status, parser.headers, parser.body)
 
 
-def _is_silence(transfer: Transfer, failure: Failure) -> bool:
-    """Whether the connection ended without a word, as one may that had been kept."""
-    return not transfer.is_answered and not isinstance(failure, DeadlinePassed)
+def _is_silence(transfer: Transfer, failure: Failure, seconds: float) -> bool:
+    """Whether the connection ended without a word, and as soon as one does that had ended before."""
+    if transfer.is_answered or isinstance(failure, DeadlinePassed):
+        return False
+    return seconds <= MAX_SILENCE_SECONDS
 
 
 def answer_for(failure: Failure, timeout_seconds: float) -> Answer:

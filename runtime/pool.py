@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections import deque
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 
 RESERVED = 0.5
 """The share of the threads that only lanes get of which nothing runs: others may hang on the rest."""
+
+_logger = logging.getLogger(__name__)
 
 Task = Callable[[], None]
 Begin = Callable[[], bool]
@@ -38,7 +41,7 @@ class _Queue:
 
 
 class LanePool:
-    """Runs tasks on at most `threads` threads, lane by lane in turn; one a process.
+    """Runs tasks on at most `threads` threads, lane by lane in turn, and begins what needs none; one a process.
 
     Threads are born when they are needed. A lane of which nothing runs comes first, and finds a
     thread as long as fewer lanes than are reserved hang.
@@ -57,6 +60,8 @@ class LanePool:
         """Lanes that have something to run, and of which nothing runs."""
         self._further: deque[_Queue] = deque()
         """Lanes that have more to run than what runs of them."""
+        self._rests: deque[tuple[_Queue, _Job]] = deque()
+        """What is left to do of what was begun."""
         self._later: list[tuple[float, int, str, int, _Job]] = []
         self._order = itertools.count()
         self._closed = False
@@ -72,8 +77,8 @@ class LanePool:
         """Run `task`, which must not raise, when a thread is free and fewer than `cap` of the lane run.
 
         A delay is waited out by no thread. What needs none to wait for its end has a `begin`, which must
-        neither wait nor raise: it is called first, by whoever is at hand, and returns whether `task` is
-        not needed. What it has begun is running until `end` or the task of `go_on` ends it.
+        not wait: it is called first, by whoever is at hand, and returns whether `task` is not needed. What it
+        has begun is running until `end` is called, or what `go_on` or `redo` was given has been run.
         """
         job = _Job(task, begin)
         with self._changed:
@@ -83,31 +88,35 @@ class LanePool:
                 self._wake()
                 return
             queue = self._enqueue(lane, cap, job)
-            beginning = self._take_beginning(queue)
-            if beginning is None:
+            following = self._take_to_begin(queue)
+            if following is None and self._has_next:
                 self._wake()
-        if beginning is not None:
-            self._begin(queue, beginning)
+        self._begin(queue, following)
 
     def end(self, lane: str) -> None:
         """Say that one of the lane's tasks has ended that had been begun."""
         with self._changed:
             queue = self._queues[lane]
-            beginning = self._end(queue)
-        if beginning is not None:
-            self._begin(queue, beginning)
+            following = self._end_and_take_next(queue)
+        self._begin(queue, following)
+
+    def go_on(self, lane: str, rest: Task) -> None:
+        """Have a thread do the rest of what had been begun, which waits for no partner, before all else."""
+        with self._changed:
+            self._rests.append((self._queues[lane], _Job(rest, None)))
+            self._wake()
+
+    def redo(self, lane: str, task: Task) -> None:
+        """Have a thread run the task of what had been begun in vain, before all else of its lane."""
+        self._leave(self._queues[lane], task)
 
     def close(self) -> None:
-        """End the threads when what they run has ended; what waits is dropped."""
+        """End the threads when what they run has ended, and what had been begun is done; what waits is dropped."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-
-    def go_on(self, lane: str, task: Task) -> None:
-        """Have a thread do the rest of what had been begun; it goes on running, and ends with `task`."""
-        self._leave(self._queues[lane], task)
 
     def _enqueue(self, lane: str, cap: int, job: _Job) -> _Queue:
         queue = self._queues.setdefault(lane, _Queue(lane, cap))
@@ -116,7 +125,7 @@ class LanePool:
         self._list(queue)
         return queue
 
-    def _take_beginning(self, queue: _Queue) -> _Job | None:
+    def _take_to_begin(self, queue: _Queue) -> _Job | None:
         """The lane's next job, if it may run and can be begun; it counts as running then."""
         if self._closed or not queue.runnable or queue.jobs[0].begin is None:
             return None
@@ -125,14 +134,13 @@ class LanePool:
         self._list(queue)
         return job
 
-    def _begin(self, queue: _Queue, job: _Job) -> None:
+    def _begin(self, queue: _Queue, job: _Job | None) -> None:
         """Begin a job on this thread, or leave it to another."""
-        if job.begin is not None and job.begin():
-            return
-        self._leave(queue, job.task)
+        if job is not None and not _has_begun(job):
+            self._leave(queue, job.task)
 
     def _leave(self, queue: _Queue, task: Task) -> None:
-        """Let a thread run what counts as running, before all else of its lane."""
+        """Let a thread run in its turn what counted as running, before all else of its lane."""
         with self._changed:
             queue.running -= 1
             queue.jobs.appendleft(_Job(task, None))
@@ -152,45 +160,52 @@ class LanePool:
 
     @property
     def _has_next(self) -> bool:
-        return bool(self._first or (self._further and self._busy < self._most_busy))
+        further = self._further and self._busy < self._most_busy
+        return bool(self._rests or self._first or further)
 
     def _wake(self) -> None:
         if self._idle:
             self._changed.notify()
         elif len(self._threads) < self._limit:
             thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more; those that there are will do it
+                if not self._threads:
+                    raise
+                return
             self._threads.append(thread)
-            thread.start()
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            queue, job = taken
-            is_begun = job.begin is not None and job.begin()
-            if not is_begun:
-                job.task()
-            beginning = None
-            with self._changed:
-                self._busy -= 1
-                if not is_begun:
-                    beginning = self._end(queue)
-            if beginning is not None:
-                self._begin(queue, beginning)
+            self._do(*taken)
+            del taken  # it would be kept until there is more to do
 
-    def _end(self, queue: _Queue) -> _Job | None:
+    def _do(self, queue: _Queue, job: _Job) -> None:
+        is_begun = _has_begun(job)
+        if not is_begun:
+            job.task()
+        following = None
+        with self._changed:
+            self._busy -= 1
+            if not is_begun:
+                following = self._end_and_take_next(queue)
+        self._begin(queue, following)
+
+    def _end_and_take_next(self, queue: _Queue) -> _Job | None:
         """Let the lane's next job run; returned if it can be begun without a thread."""
         queue.running -= 1
         self._list(queue)
         if not queue.jobs and not queue.running:
             del self._queues[queue.lane]
-        beginning = self._take_beginning(queue)
         if self._has_next:
             self._wake()
-        return beginning
+        return self._take_to_begin(queue)
 
     def _take(self) -> tuple[_Queue, _Job] | None:
         """Wait for a task; None when the pool is closed."""
         with self._changed:
-            while not self._closed:
+            while self._rests or not self._closed:
                 self._promote()
                 if self._has_next:
                     return self._next()
@@ -207,6 +222,9 @@ class LanePool:
             self._enqueue(lane, cap, job)
 
     def _next(self) -> tuple[_Queue, _Job]:
+        if self._rests:  # of what is running already
+            self._busy += 1
+            return self._rests.popleft()
         queue = (self._first or self._further).popleft()
         queue.listed = None
         queue.running += 1
@@ -216,3 +234,12 @@ class LanePool:
         if self._has_next or (self._later and not self._idle):  # somebody has to see what gets due
             self._wake()
         return queue, job
+
+
+def _has_begun(job: _Job) -> bool:
+    """Begin a job, if it can be; what raises counts as not begun."""
+    try:
+        return job.begin is not None and job.begin()
+    except Exception as error:  # noqa: BLE001 - its task tells what is wrong, if it is so again
+        _logger.error("a mistake in what was to be begun: %s", type(error).__name__)
+        return False

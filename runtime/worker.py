@@ -146,8 +146,8 @@ class Worker:
         self.suspensions.close()
         self.alerts.close()
         self.config.close()
+        self.exchange.close()  # what answers leave to do is the pool's
         self.pool.close()
-        self.exchange.close()
 
     def _clock_ms(self) -> int:
         """The time as `now_ms` has it by then: a test may set it."""

@@ -692,6 +692,23 @@ def test_a_kept_connection_that_ends_without_a_word_costs_no_try(exchange: HttpE
         assert len(server.requests) == 4 + 3
 
 
+def test_what_a_partner_has_thought_about_is_not_sent_twice(exchange: HttpExchange) -> None:
+    seen: list[bytes] = []
+
+    def think_and_leave(connection: socket.socket, request: bytes) -> None:
+        seen.append(request)
+        if len(seen) == 1:
+            connection.sendall(ok())
+        else:
+            time.sleep(1.2)  # longer than the end of a connection is under way
+            connection.shutdown(socket.SHUT_RDWR)
+
+    with serving(think_and_leave) as server:
+        assert post(exchange, server.url).status == 200
+        assert post(exchange, server.url).error == "network"
+        assert len(server.requests) == 2
+
+
 def test_of_too_many_partners_those_that_were_sent_to_last_are_kept(
     exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

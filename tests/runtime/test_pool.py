@@ -351,3 +351,63 @@ def test_nothing_is_begun_after_the_close() -> None:
     pool.close()
     pool.end("a")
     pool.submit("b", 1, waits, begin=lambda: pytest.fail("begun"))
+
+
+def test_the_rest_of_what_was_begun_waits_neither_for_its_lane_nor_for_others() -> None:
+    """Its partner has answered: what that means must not wait for requests that hang."""
+    gate, done = threading.Event(), Countdown(2)
+    with pool_of(4) as pool:
+        for _ in range(2):  # two of the threads are for lanes of which nothing runs
+            pool.submit("hanging", 2, lambda: wait_for(gate))
+        for _ in range(3):
+            pool.submit("a", 3, waits, begin=lambda: True)
+        pool.submit("a", 1, waits, begin=lambda: True)  # and the cap is lowered
+        for _ in range(2):
+            pool.go_on("a", done)
+        assert done.wait()
+        assert eventually(lambda: pool._queues["a"].running == 1)
+        pool.end("a")
+        pool.end("a")
+        gate.set()
+    assert pool._queues == {}
+
+
+def test_what_was_begun_in_vain_is_run_before_all_else_of_its_lane() -> None:
+    order: list[str] = []
+    done = Countdown(2)
+    with pool_of(1) as pool:
+        pool.submit("a", 1, waits, begin=lambda: True)
+        pool.submit("a", 1, partial(note, order, "second", done))
+        pool.redo("a", partial(note, order, "first", done))
+        assert done.wait()
+    assert order == ["first", "second"]
+    assert pool._queues == {}
+
+
+def test_what_raises_where_it_should_begin_is_run_by_a_thread() -> None:
+    done = Countdown(2)
+
+    def begin() -> bool:
+        raise ValueError
+
+    with pool_of(1) as pool:
+        pool.submit("a", 1, done, begin=begin)
+        pool.submit("a", 1, done, 0.001, begin)
+        assert done.wait()
+    assert pool._queues == {}
+    assert pool._busy == 0
+
+
+def test_close_waits_for_the_rest_of_what_was_begun() -> None:
+    gate, done = threading.Event(), Countdown(3)
+    pool = LanePool(1)
+    pool.submit("b", 1, lambda: wait_for(gate))
+    for _ in range(3):
+        pool.submit("a", 3, waits, begin=lambda: True)
+        pool.go_on("a", done)
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    gate.set()
+    closing.join(SECONDS)
+    assert not closing.is_alive()
+    assert done.wait()
