@@ -135,6 +135,16 @@ def test_a_new_connector_that_is_not_valid_is_not_there(
     assert set(urls(store)) == {"a"}
 
 
+def test_an_edit_may_not_take_away_the_encryption(
+    opened: Callable[..., ConfigStore], file: Path
+) -> None:
+    hook = {"kind": "postback", "name": "hook"}
+    store = opened({**hook, "url": "https://partner.example/"})
+    write(file, {**hook, "url": "http://partner.example/"})
+    store.refresh()
+    assert urls(store) == {"hook": "https://partner.example/"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [

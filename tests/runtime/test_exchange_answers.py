@@ -60,6 +60,14 @@ def headers_of(*lines: bytes) -> Mapping[str, str]:
             b"body",
             False,
         ),
+        (
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%b"
+            % b"4\r\nbody\r\n0\r\n\r\n",
+            b"body",
+            True,
+        ),
+        (ok(b"a\n\nb", b"Connection: Keep-Alive\r\n"), b"a\n\nb", False),
+        (ok(b"a\n\r\nb", b"Connection: Keep-Alive\r\n"), b"a\n\r\nb", False),
         (ok(b"body") + b"x", b"body", True),
         (ok(b"body") + b"\r\n", b"body", True),
     ],
@@ -74,6 +82,10 @@ def test_some_answers_have_no_body_whatever_their_length_says(status: int) -> No
     assert found(answer) == (status, b"", status == 101)
     answer = b"HTTP/1.1 %d So\r\nTransfer-Encoding: chunked\r\n\r\n" % status
     assert found(answer) == (status, b"", status == 101)
+
+
+def test_an_answer_without_a_body_may_be_the_last() -> None:
+    assert found(b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\n") == (204, b"", True)
 
 
 def test_an_answer_to_head_has_no_body() -> None:
