@@ -110,9 +110,9 @@ def held_lanes(worker: Worker) -> list[str]:
 
 
 def _set_aside(worker: Worker, lane: str, name: str, error: ForeignObject) -> None:
+    worker.ledger.unread.append(str(error))
     try:
         worker.hold.set_aside(lane, name, str(error))
-        worker.ledger.unread.append(str(error))
     except StorageError as failure:
         _logger.error("left alone: %s; it cannot be set aside: %s", error, failure)
 

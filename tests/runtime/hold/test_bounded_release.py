@@ -273,6 +273,23 @@ def test_a_damaged_object_is_set_aside_and_does_not_stop_the_lane(
     assert aside.read_bytes() == content
     assert not path.exists()
     assert f"set aside as {aside}: the object {name} of lane hook is not whole" in caplog.text
+    (said,) = worker.ledger.unread
+    assert said.startswith(f"the object {name} of lane hook is not whole")
+
+
+def test_a_damaged_object_that_cannot_be_set_aside_fails_the_run_and_stops_nothing_else(
+    open_worker: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = open_worker()
+    name = hold(worker, 0, 20)
+    hold(worker, 20, 40)
+    (tmp_path / "held" / "queue" / "hook" / name).write_bytes(b"hello\n")
+    (tmp_path / "held" / "set-aside").write_bytes(b"")  # a file where the folder would be
+    assert release(worker).delivered == 20
+    assert worker.hold.objects("hook") == [name]
+    (said,) = worker.ledger.unread
+    assert said.startswith(f"the object {name} of lane hook is not whole")
+    assert f"left alone: {said}; it cannot be set aside: " in caplog.text
 
 
 def test_an_object_that_another_job_has_delivered_meanwhile_is_passed_over(
