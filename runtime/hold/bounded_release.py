@@ -6,7 +6,7 @@ from runtime.hold.expiry import is_late
 from runtime.hold.held_object import HeldObject
 from runtime.hold.lane_statuses import other_attendant
 from runtime.hold.objects import ForeignObject, HeldFile
-from runtime.hold.watch import MAX_REJECTED, REJECTS_EVERYTHING, Failure
+from runtime.hold.watch import MAX_REJECTED
 from runtime.ledger import Tally
 from runtime.storage import StorageError
 from runtime.worker import Worker
@@ -55,14 +55,15 @@ class _Release:
         self.tally = Tally()
         self._worker = worker
         self._lane = lane
-        self._failure: Failure | None = None
+        self._has_failed = False
+        """Or everything was rejected: the rest is not tried."""
         self._rejected = 0
 
     def take(self, file: HeldFile) -> None:
         entry = self._worker.config.current().connectors.get(connector_of(self._lane))
         if self._worker.stopping.is_set():
             self._leave(file)
-        elif self._failure is None:
+        elif not self._has_failed:
             self._send(HeldObject(self._worker, self._lane, file.name))
         elif is_late(self._worker, entry, file):
             self._close(HeldObject(self._worker, self._lane, file.name))
@@ -70,7 +71,7 @@ class _Release:
             self._leave(file)
 
     def _send(self, held: HeldObject) -> None:
-        while held.unsent and self._failure is None:
+        while held.unsent and not self._has_failed:
             self._send_portion(held)
         self._close(held)
 
@@ -82,10 +83,8 @@ class _Release:
         if held.accepted > before:
             self._rejected = 0
         self._rejected += held.isolate_rejected(MAX_REJECTED - self._rejected)
-        if failure is not None and failure.blame in ("lane", "try"):
-            self._failure = failure
-        elif held.rejected:
-            self._failure = Failure(REJECTS_EVERYTHING, "lane")
+        is_theirs = failure is not None and failure.blame in ("lane", "try")
+        self._has_failed = is_theirs or held.rejected
 
     def _close(self, held: HeldObject) -> None:
         """Write what became of it; what is past its deadline has had its try."""
