@@ -9,6 +9,7 @@ import pytest
 
 from runtime.address import AddressPolicy
 from runtime.breaker import Breaker
+from runtime.delivery import QUICK_TRIES
 from runtime.hold.bounded_release import held_lanes, release_lane
 from runtime.hold.directory import HoldQueue
 from runtime.hold.objects import HeldBatch
@@ -16,6 +17,7 @@ from runtime.ledger import ConnectorTally
 from runtime.worker import Worker, WorkerSettings
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
+from schemas.event import app_group_of
 from tests.pipeline.running import letters_in
 
 EVENTS = list(sample_events(60, seed=11))
@@ -191,6 +193,7 @@ def test_nothing_is_lost_while_the_connector_is_paused(
         tally = release(paused)
         assert (tally.adopted, tally.held) == (10, 10)
         assert held_events(paused) == EVENTS[:10]
+        assert [batch.reason for batch in held_batches(paused)] == ["paused"]
     assert sandbox.counts("hook").requests == 0
     assert release(open_worker()).delivered == 10
 
@@ -364,3 +367,131 @@ def test_what_is_past_its_deadline_gets_its_try(open_worker: Open) -> None:
     worker = open_worker(max_age=48 * 3_600)
     hold(worker, 0, 60)
     assert release(worker).delivered == 60
+
+
+@pytest.mark.parametrize("status", [503, 401])
+def test_behind_what_fails_the_queue_stays_as_it_is_and_is_counted(
+    status: int, open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker()
+    _, *behind = [hold(worker, first, first + 10) for first in range(0, 60, 10)]
+    sandbox.set_fault("hook", Fault(status=status))
+    tally = release(worker)
+    assert (tally.adopted, tally.delivered, tally.held) == (60, 0, 60)
+    assert worker.hold.objects("hook")[1:] == behind
+    assert sandbox.counts("hook").requests <= QUICK_TRIES
+
+
+def test_what_this_run_has_held_itself_is_not_counted_twice(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker()
+    hold(worker, 0, 10)
+    worker.hold = HoldQueue(worker.settings.hold)
+    hold(worker, 10, 30)
+    sandbox.set_fault("hook", Fault(status=503))
+    tally = release_lane(worker, "hook").of("hook")
+    assert (tally.adopted, tally.held) == (10, 10)
+
+
+def test_a_run_that_is_being_stopped_leaves_what_is_held_and_counts_it(
+    open_worker: Open, sandbox: PartnerSandbox, tmp_path: Path
+) -> None:
+    worker = open_worker()
+    names = [hold(worker, first, first + 20) for first in (0, 20)]
+    (tmp_path / "held" / "queue" / "hook" / "notes.txt").write_text("not ours")
+    worker.stopping.set()
+    tally = release(worker)
+    assert (tally.adopted, tally.held) == (40, 40)
+    assert worker.hold.objects("hook") == [*names, "notes.txt"]
+    assert sandbox.counts("hook").requests == 0
+
+
+def test_behind_what_fails_only_what_is_past_its_connectors_own_deadline_is_buried(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker(max_event_age="2 h")
+    hold(worker, 0, 20)
+    hold(worker, 20, 40, status=500, answer="busy")
+    young = hold(worker, 40, 60)
+    worker.now_ms = lambda: START_MS + 2 * 3_600_000 + 40_000
+    sandbox.set_fault("hook", Fault(status=503))
+    tally = release(worker)
+    assert (tally.adopted, dict(tally.dead), tally.held) == (60, {"expired": 40}, 20)
+    assert worker.hold.objects("hook") == [young]
+    letters = {letter["event"]: letter for letter in dead_letters(worker)}
+    assert letters.keys() == set(EVENTS[:40])
+    tried, untried = letters[EVENTS[0]], letters[EVENTS[20]]
+    assert (tried["stage"], tried["detail"], tried["status"]) == ("hold", "last: status_503", 503)
+    assert (untried["status"], untried["answer"]) == (500, "busy")
+
+
+def test_what_is_of_other_app_groups_stays_though_the_rest_fails(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    worker = open_worker(app_group_ids=["brand-a"])
+    theirs = [event for event in EVENTS if app_group_of(event) == "brand-a"]
+    others = [event for event in EVENTS if app_group_of(event) != "brand-a"]
+    hold(worker, 0, 60)
+    sandbox.set_fault("hook", Fault(status=503))
+    tally = release(worker)
+    assert (tally.adopted, tally.held) == (60, 60)
+    assert sorted(held_events(worker)) == sorted(EVENTS)
+    sandbox.set_fault("hook", None)
+    tally = release(worker)
+    assert (tally.delivered, tally.held) == (len(theirs), len(others))
+    (batch,) = held_batches(worker)
+    assert (batch.events, batch.reason, batch.blame) == (others, "other_app_group", "none")
+    assert release(open_worker()).delivered == len(others)
+    assert sorted(sandbox.accepted_ids("hook")) == sorted(IDS)
+
+
+def hold_suspects(worker: Worker, *groups: Sequence[bytes], first_minute: int = 1) -> None:
+    """Hold events that were refused, as one object; each group was published a minute later."""
+    batches = [
+        HeldBatch(
+            part="",
+            oldest_ms=START_MS + minute * 60_000,
+            newest_ms=START_MS + minute * 60_000,
+            first_failed_ms=START_MS + 600_000,
+            reason="rejected",
+            blame="events",
+            events=events,
+        )
+        for minute, events in enumerate(groups, first_minute)
+    ]
+    worker.hold.put("hook", batches)
+
+
+def test_a_hundred_poison_events_behind_accepted_ones_are_all_buried(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    poison = list(sample_events(100, seed=8))
+    worker = open_worker()
+    hold(worker, 0, 20)
+    hold_suspects(worker, poison)
+    ids = frozenset(json.loads(event)["id"] for event in poison)
+    sandbox.set_fault("hook", Fault(reject_ids=ids))
+    tally = release(worker)
+    assert (tally.delivered, dict(tally.dead), tally.held) == (20, {"rejected": 100}, 0)
+
+
+def test_a_partner_that_rejects_everything_is_not_asked_for_all_that_is_held(
+    open_worker: Open, sandbox: PartnerSandbox
+) -> None:
+    events = list(sample_events(3_000, seed=8))
+    early, late, behind = events[:1_400], events[1_400:2_800], events[2_800:]
+    worker = open_worker()
+    hold_suspects(worker, early, late)
+    hold_suspects(worker, behind, first_minute=3)
+    untried = worker.hold.objects("hook")[-1]
+    sandbox.set_fault("hook", Fault(status=422))
+    tally = release(worker)
+    assert (dict(tally.dead), tally.held) == ({"rejected": 100}, 2_900)
+    assert sandbox.counts("hook").requests < 300
+    assert worker.hold.objects("hook")[-1] == untried
+    minutes = {**dict.fromkeys(early, 1), **dict.fromkeys(late, 2), **dict.fromkeys(behind, 3)}
+    for batch in held_batches(worker):  # whose deadline is still their own
+        assert {START_MS + minutes[event] * 60_000 for event in batch.events} <= {batch.newest_ms}
+    sandbox.set_fault("hook", None)
+    assert release(worker).delivered == 2_900
