@@ -62,6 +62,12 @@ def test_what_another_live_job_attends_is_left_to_it_until_it_is_silent(worker: 
     assert sorted(unattended_lanes(worker)) == ["crm", "mobile+ios"]
 
 
+def test_what_another_process_of_our_own_job_has_attended_is_found_at_once(worker: Worker) -> None:
+    """It may have died; the engine sees to it that nobody attends a lane twice."""
+    attend(worker, "crm", "ours", NOW)
+    assert sorted(unattended_lanes(worker)) == ["crm", "mobile+ios"]
+
+
 def test_what_this_process_attends_is_not_found_again(worker: Worker) -> None:
     attendants_of(worker).begin("crm", first_watch(NOW))
     assert attendants_of(worker).outcome("crm", 10) is not None

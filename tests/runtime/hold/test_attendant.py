@@ -6,7 +6,11 @@ import msgspec
 import pytest
 
 from runtime.clock import rfc3339
+from runtime.hold import expiry, release
+from runtime.hold.directory import HoldQueue
 from runtime.hold.lane_statuses import read_status, write_status
+from runtime.hold.objects import HeldBatch
+from runtime.hold.turn import TURN_SECONDS
 from runtime.hold.watch import Failure
 from sandbox.partners import Fault, PartnerSandbox
 from tests.runtime.hold.attending import EVENTS, HOUR, IDS, MINUTE, START, Start
@@ -75,9 +79,76 @@ def test_what_is_released_goes_oldest_first_and_in_growing_portions(
         held.now += MINUTE
     held.live(HOUR, MINUTE)
     assert sandbox.accepted_ids("hook") == IDS
+    assert held.counts == (3_000, 0, {})
+    assert held.tally.of("hook").adopted == 0  # it was counted when it was held
     assert held.watch is None
     assert held.objects() == []
     assert read_status(held.worker.settings.hold, "hook") is None
+
+
+def test_a_release_grows_from_turn_to_turn(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a long queue would go out at the pace of its first probe."""
+    held = start(max_events=10, concurrency=4)
+    monkeypatch.setattr(release, "TURN_SECONDS", 0)  # one portion a turn
+    held.hold(0, 500)
+    held.live(HOUR)
+    assert held.counts == (500, 0, {})
+    assert held.requests == 50
+    assert held.turns <= 20
+
+
+def test_what_was_probed_in_vain_is_still_the_first_to_go(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    for first in (0, 50, 100):
+        held.hold(first, first + 50)
+        held.now += 1_000
+    assert held.watch is not None
+    held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now)
+    held.turn()
+    assert held.requests == 1
+    sandbox.set_fault("hook", None)
+    held.live(HOUR)
+    assert sandbox.accepted_ids("hook") == IDS[:150]
+
+
+@pytest.mark.parametrize("turn_seconds", [0, TURN_SECONDS])
+def test_a_release_is_not_suspended_for_what_failed_once(
+    turn_seconds: float,
+    start: Start,
+    sandbox: PartnerSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = start(max_events=10, concurrency=1)
+    monkeypatch.setattr(release, "TURN_SECONDS", turn_seconds)
+    sandbox.set_fault("hook", Fault(status=503, reject_ids=frozenset(IDS[15:16]), times=1))
+    held.hold(0, 100)
+    held.now += 10_000
+    while held.watch is not None:
+        held.turn()
+        assert held.watch is None or held.watch.state == "resuming"
+        assert held.turns < 20
+    assert held.counts == (100, 0, {})
+    assert held.requests == 11
+
+
+def test_under_a_rate_limit_the_next_turn_is_when_the_next_request_may_go(start: Start) -> None:
+    held = start(rate_limit=0.005)
+    held.hold(0, 500)
+    held.now += 10_000
+    held.turn()
+    assert held.requests == 1
+    assert held.last is not None
+    assert 0 < held.last.next_ms - held.now < 10 * MINUTE
+    due = held.last.next_ms
+    held.now = due - 1_000
+    held.turn()
+    assert held.requests == 1
+    held.now = due
+    held.turn()
+    assert held.requests > 1
 
 
 def test_a_changed_secret_is_tried_at_once(start: Start) -> None:
@@ -213,6 +284,7 @@ def test_a_status_says_all_that_is_known(start: Start, sandbox: PartnerSandbox) 
         "2027-01-15T08:00:00Z",
         "2027-01-17T08:00:00Z",
     )
+    assert status.set_aside == 0
     assert status.next_probe is not None
     assert status.next_probe > "2027-01-15T08:00:10Z"
 
@@ -248,6 +320,68 @@ def test_a_damaged_object_is_set_aside_and_does_not_stop_the_lane(start: Start) 
     aside = {one.name for one in (held.folder / "held" / "set-aside" / "hook").iterdir()}
     assert aside == {name, "notes.txt"}
     assert held.counts[0] == 50
+
+
+def test_a_status_says_how_many_objects_were_set_aside(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=503))
+    for first in (0, 50):
+        name = held.hold(first, first + 50)
+        (held.folder / "held" / "queue" / "hook" / name).write_bytes(b"cut")
+        held.now += 1_000
+    held.hold(100, 150)
+    held.live(MINUTE)
+    status = read_status(held.worker.settings.hold, "hook")
+    assert status is not None
+    assert (status.events, status.objects, status.set_aside) == (50, 1, 2)
+
+
+def test_of_a_lane_with_nothing_but_damage_no_status_and_no_turn_is_left(start: Start) -> None:
+    held = start()
+    name = held.hold(0, 50)
+    (held.folder / "held" / "queue" / "hook" / name).write_bytes(b"cut")
+    held.now += 10_000
+    held.turn()
+    assert held.watch is None
+    assert read_status(held.worker.settings.hold, "hook") is None
+
+
+def test_what_others_have_delivered_meanwhile_is_passed_over_at_once(start: Start) -> None:
+    """It was listed, and is gone when it is its turn."""
+    held = start()
+    held.hold(0, 50)
+    gone = held.folder / "held" / "queue" / "hook" / "0000000000001-gone"
+    gone.symlink_to(held.folder / "none")
+    held.now += 10_000
+    held.turn()
+    assert held.counts == (50, 0, {})
+    assert held.watch is None
+
+
+def test_what_others_write_to_a_suspended_lane_is_in_its_status_within_a_minute(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=401))
+    held.hold(0, 50)
+    held.live(10_000)
+    assert held.watch is not None
+    held.watch = msgspec.structs.replace(held.watch, next_try_ms=held.now + HOUR)
+    others = HeldBatch(
+        part="",
+        oldest_ms=held.now,
+        newest_ms=held.now,
+        first_failed_ms=held.now,
+        reason="status_401",
+        events=EVENTS[50:60],
+    )
+    HoldQueue(held.worker.settings.hold).put("hook", [others])
+    held.live(MINUTE)
+    status = read_status(held.worker.settings.hold, "hook")
+    assert status is not None
+    assert (status.events, status.objects) == (60, 2)
 
 
 def test_what_others_write_is_found_and_counted_as_adopted(
@@ -291,6 +425,42 @@ def test_an_expiry_storm_is_gathered_into_few_files(start: Start, sandbox: Partn
     assert held.counts == (0, 0, {"expired": 3_000})
     assert len(held.letters()) == 3_000
     assert len(list((held.folder / "dead").rglob("*.avro"))) <= 3
+
+
+def test_what_expires_is_buried_file_by_file_and_all_of_it_is_told(
+    start: Start,
+    sandbox: PartnerSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = start()
+    monkeypatch.setattr(expiry, "FILE_BYTES", 60_000)
+    sandbox.set_fault("hook", Fault(status=503))
+    for first in range(0, 300, 10):
+        held.hold(first, first + 10)
+    held.live(MINUTE)
+    held.now += 48 * HOUR
+    held.turn()
+    assert held.counts == (0, 0, {"expired": 300})
+    sizes = [path.stat().st_size for path in (held.folder / "dead").rglob("*.avro")]
+    assert 3 <= len(sizes) <= 6
+    assert '"buried":{"expired":300}' in caplog.text
+
+
+def test_what_has_expired_and_is_not_buried_when_a_turn_is_over_is_buried_in_the_next(
+    start: Start, sandbox: PartnerSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = start()
+    monkeypatch.setattr(expiry, "TURN_SECONDS", 0)  # one object a turn
+    sandbox.set_fault("hook", Fault(status=503))
+    for first in range(0, 30, 10):
+        held.hold(first, first + 10)
+    held.live(MINUTE)
+    held.now += 48 * HOUR
+    for buried in (10, 20, 30):
+        held.turn()
+        assert held.counts == (0, 30 - buried, {"expired": buried})
+    assert held.watch is None
 
 
 def test_a_foreign_name_that_is_no_time_does_not_stop_the_lane(

@@ -490,6 +490,8 @@ def test_a_partner_that_rejects_everything_is_not_asked_for_all_that_is_held(
     assert (dict(tally.dead), tally.held) == ({"rejected": 100}, 2_900)
     assert sandbox.counts("hook").requests < 300
     assert worker.hold.objects("hook")[-1] == untried
+    # Put together again as they were: one event alone must not be what the lane is tried with.
+    assert [len(batch.events) for batch in held_batches(worker)] == [1_300, 1_400, 200]
     minutes = {**dict.fromkeys(early, 1), **dict.fromkeys(late, 2), **dict.fromkeys(behind, 3)}
     for batch in held_batches(worker):  # whose deadline is still their own
         assert {START_MS + minutes[event] * 60_000 for event in batch.events} <= {batch.newest_ms}

@@ -188,6 +188,13 @@ def test_the_deadline_is_the_statuss_and_moves_on_with_the_oldest_event(
     assert from_rfc3339(lane.dead_letters_from or "") == expected
 
 
+def test_a_deadline_of_a_status_that_tells_no_oldest_event_stays_as_it_is(root: str) -> None:
+    """Somebody has mended it by hand."""
+    write_status(root, status_of("crm", dead_letters_from="2026-09-21T15:13:25Z"))
+    hold(root, "crm", OLDEST_MS + 90_000)
+    assert survey(root, 48 * 3_600).lanes[0].dead_letters_from == "2026-09-21T15:13:25Z"
+
+
 def test_nothing_is_buried_while_a_lane_resumes(root: str) -> None:
     write_status(root, status_of("crm", state="resuming"))
     hold(root, "crm")

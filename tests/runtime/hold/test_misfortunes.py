@@ -174,7 +174,7 @@ def test_what_is_not_isolated_when_a_turn_is_over_goes_on_with_the_next(
 ) -> None:
     held = start()
     monkeypatch.setattr(release, "TURN_SECONDS", 0)  # one portion a turn
-    sandbox.set_fault("hook", Fault(status=422))
+    sandbox.set_fault("hook", Fault(status=422, body=b"no such field"))
     (name,) = [held.hold(0, 500, REJECTED)]
     held.watch = msgspec.structs.replace(first_watch(held.now), state=state)
     before = 0
@@ -188,7 +188,8 @@ def test_what_is_not_isolated_when_a_turn_is_over_goes_on_with_the_next(
             assert held.watch.reason != "rejects_everything"
         held.now += 100
         assert held.turns < 60
-    assert held.watch.reason == "rejects_everything"
+    assert (held.watch.state, held.watch.reason) == ("suspended", "rejects_everything")
+    assert (held.watch.status, held.watch.answer) == (422, "no such field")
     assert held.turns > 3
     assert held.requests < 300
 
@@ -292,6 +293,28 @@ def test_an_object_that_cannot_be_read_is_passed_over_and_tried_again_later(
     held.now = START + 24 * HOUR
     persist(held, 20)
     assert held.counts == (100, 0, {})
+
+
+def test_an_object_that_cannot_be_read_keeps_no_other_from_being_buried(
+    start: Start, sandbox: PartnerSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = start()
+    sandbox.set_fault("hook", Fault(status=401))
+    unreadable = held.hold(0, 50)
+    held.now += 1_000
+    held.hold(50, 100)
+    read_bytes = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == unreadable:
+            raise OSError(errno.EIO, "Input/output error")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    held.live(MINUTE, 5_000)
+    held.now += 48 * HOUR
+    held.live(MINUTE, 5_000)
+    assert held.counts == (0, 50, {"expired": 50})
 
 
 def test_a_lane_whose_status_cannot_be_read_keeps_no_other_from_being_adopted(start: Start) -> None:

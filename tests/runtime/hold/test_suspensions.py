@@ -21,9 +21,13 @@ def test_a_marker_of_another_process_is_seen_and_its_end_as_well(tmp_path: Path)
 def test_what_this_process_says_counts_at_once_and_more_than_an_old_listing(tmp_path: Path) -> None:
     ours = Suspensions(str(tmp_path))
     ours.mark("crm", "suspended")
+    assert ours.state_of("crm") == "suspended"
     (tmp_path / "suspended" / "crm").unlink()
     ours.refresh()
     assert ours.state_of("crm") == "suspended"
+    ours.mark("crm", None)
+    assert ours.state_of("crm") is None
+    assert ours.lanes() == []
 
 
 def test_who_attends_a_lane_no_more_believes_the_markers(tmp_path: Path) -> None:
