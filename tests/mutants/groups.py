@@ -91,12 +91,7 @@ GROUPS: Mapping[str, Group] = {
             "tests/runtime/test_subscription_calls.py",
         ],
     ),
-    "hold": Group(
-        "runtime",
-        _OF_HOLD,
-        ["tests/runtime/hold"],
-        ["tests/runtime/hold/test_misfortunes.py"],
-    ),
+    "hold": Group("runtime", _OF_HOLD, ["tests/runtime/hold"]),
 }
 
 NOT_MUTATED = ("schemas/facts/*", "sinks/__init__.py")
