@@ -42,7 +42,10 @@ class Connection:
         self._socket.close()
 
     def begin(self, head: bytes, body: bytes, parser: AnswerParser) -> Transfer:
-        """Send what goes of a request without waiting; the parser gets its answer."""
+        """Send what goes of a request without waiting; the parser gets its answer.
+
+        That the connection broke shows at the next step.
+        """
         transfer = Transfer(self._socket, parser)
         transfer.begin(head, body)
         return transfer

@@ -49,7 +49,7 @@ class Transfer:
         try:
             self._send_at_once(head, body)
         except OSError as error:
-            self._end_broken(error)
+            self._break_off(error)
 
     def step(self, is_readable: bool) -> None:
         """Go on, when the socket is ready for something that is wanted; errors and ends can be read."""
@@ -59,11 +59,11 @@ class Transfer:
             else:
                 self._send(self._unsent, is_readable)
         except OSError as error:
-            self._end_broken(error)
+            self._break_off(error)
         except ExchangeFailed:
             if self._break is None:
                 raise
-            self._end_broken(self._break)
+            self._break_off(self._break)
         if self.parser.is_whole and self._unsent is None:
             self._end()
 
@@ -118,7 +118,7 @@ class Transfer:
         else:
             self.parser.end()
 
-    def _end_broken(self, error: OSError) -> None:
+    def _break_off(self, error: OSError) -> None:
         """Read what was said before the connection broke.
 
         Who refuses a long request ends the connection while it is still being sent: that it is a

@@ -16,7 +16,7 @@ from sinks.address import base_url
 from sinks.authorization import basic
 from sinks.fields import Unencodable, take_apart
 from sinks.items import Items
-from sinks.mparticle_layout import Layout, TypeLayout, UserBatch, type_layout
+from sinks.mparticle_layout import BatchOfOne, Layout, TypeLayout, type_layout
 from sinks.packing import Envelope
 from sinks.sink import (
     AgeLimit,
@@ -255,7 +255,7 @@ class MParticleSink(Sink[MParticleConnector]):
             return headers
         return {**headers, "Authorization": basic(secrets[feed.key], secrets[feed.secret])}
 
-    def _user_batch(self, event: bytes) -> UserBatch:
+    def _user_batch(self, event: bytes) -> BatchOfOne:
         fields = take_apart(event)
         return self._layout.user_batch(fields, self._layout_of(fields.event_type), len(event))
 

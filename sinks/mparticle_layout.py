@@ -67,7 +67,7 @@ class _Event(msgspec.Struct, gc=False):
     data: _Data
 
 
-class UserBatch(msgspec.Struct, gc=False):
+class BatchOfOne(msgspec.Struct, gc=False):
     """A batch of one event.
 
     There is no `schema_version`, which mParticle's schema does not know.
@@ -92,7 +92,7 @@ class Layout:
     long_values: Literal["cut", "drop", "keep"]
     attribute_values: Literal["json", "text"]
 
-    def user_batch(self, fields: Fields, of_type: TypeLayout, size: int) -> UserBatch:
+    def user_batch(self, fields: Fields, of_type: TypeLayout, size: int) -> BatchOfOne:
         """What an event becomes; `size` is that of the event as it came, in bytes.
 
         What identifies user and device is taken out of the values; attributes are what is left.
@@ -107,7 +107,7 @@ class Layout:
         attributes = _NONE if lacks(_OF_PHONE) else _phone(values, of_type.keeps_phone)
         device = _NONE if lacks(_OF_DEVICE) else self._device(values, user)
         event = self._event(fields, values, of_type, size)
-        return UserBatch(self.environment, identities, attributes, device, (event,), fields.id)
+        return BatchOfOne(self.environment, identities, attributes, device, (event,), fields.id)
 
     @functools.cached_property
     def _platforms(self) -> Mapping[str, str]:

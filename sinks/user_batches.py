@@ -12,7 +12,8 @@ from sinks.items import Items
 
 _EVENTS = b',"events":['
 _REQUEST_ID = b'],"source_request_id":'
-"""Neither stands in a text of an item, where quotes have a backslash in front."""
+"""Neither stands in a text of an item, where quotes have a backslash in front; nor anywhere else, for
+identities, attributes and device are flat."""
 _HASH_BYTES = 66
 """A SHA-256 in quotes."""
 
@@ -46,7 +47,7 @@ class UserBatch(msgspec.Struct, gc=False):
 
     def add(self, items: Items, index: int, max_bytes: int) -> bool:
         """Add an item of the user, if it shares the rest and the batch does not get too large."""
-        merged = self.merged or _merged(items, self.first)
+        merged = self.merged or _merged_of_one(items, self.first)
         head, body, event_id = _parts(items, index)
         weight = self.weight + 1 + len(body)
         if self.merged is None:
@@ -114,7 +115,7 @@ def contents_of(run: Iterable[UserBatch], items: Items) -> tuple[list[Buffer], l
     return bodies, events
 
 
-def _merged(items: Items, index: int) -> _Merged:
+def _merged_of_one(items: Items, index: int) -> _Merged:
     head, body, event_id = _parts(items, index)
     return _Merged(head, [body], [event_id], [index])
 
