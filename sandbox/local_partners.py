@@ -30,7 +30,7 @@ FEEDS = ("ios", "android", "web", "unbound")
 
 AT_ONCE = {"batch_window": "2 s"}
 """Settings of every connector where the run is to end soon."""
-FAST = {"rate_limit": 10_000}
+FAST = {"rate_limit": 100_000}
 """In place of mParticle's 270 user batches a second, for which a run of 20,000 events would have to wait."""
 TO_WATCH = {"batch_window": "1 s"}
 """Where somebody watches."""
