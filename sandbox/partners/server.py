@@ -20,6 +20,8 @@ from sandbox.partners.stand import Stand
 HOST = "127.0.0.1"
 # Above every partner's limit, so that the sites decide what is too large.
 MAX_BODY_BYTES = 8 * 1_024 * 1_024
+# So many connections wait for their turn: those of hundreds of connectors that begin together.
+BACKLOG = 4_096
 # How long a stop waits for answers in flight before it breaks them off.
 STOP_SECONDS = 0.2
 
@@ -57,7 +59,7 @@ class PartnerSandbox:
         self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     def __enter__(self) -> "PartnerSandbox":
-        listener = socket.create_server((HOST, self._port))
+        listener = socket.create_server((HOST, self._port), backlog=BACKLOG)
         self._port = listener.getsockname()[1]
         self._thread = Thread(target=asyncio.run, args=[self._serve(listener)], daemon=True)
         self._thread.start()
@@ -137,7 +139,7 @@ class PartnerSandbox:
         )
         stop = asyncio.Event()
         await runner.setup()
-        await web.SockSite(runner, listener, ssl_context=self._tls).start()
+        await web.SockSite(runner, listener, ssl_context=self._tls, backlog=BACKLOG).start()
         self._started.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
         await runner.cleanup()
