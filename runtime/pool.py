@@ -1,27 +1,33 @@
 """Threads shared by all lanes, each of which may have only so many tasks running."""
 
+import functools
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from runtime.in_turn import InTurn
+
 RESERVED = 0.5
 """The share of the threads that only lanes get of which nothing runs: others may hang on the rest."""
 
 _logger = logging.getLogger(__name__)
 
-Task = Callable[[], None]
+Task = Callable[[], bool | None]
+"""Returns True where what it does goes on though it has returned."""
 Begin = Callable[[], bool]
+"""Returns whether it does what the task would."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     task: Task
-    begin: Begin | None
+    begin: Begin | None = None
 
 
 @dataclass(eq=False)
@@ -40,6 +46,26 @@ class _Queue:
         return bool(self.jobs) and self.running < self.cap
 
 
+class _Worker:
+    """A thread of the pool, as who gives it something to do knows it."""
+
+    def __init__(self) -> None:
+        self._given: tuple[_Queue, _Job] | None = None
+        self._call = threading.Lock()
+        self._call.acquire()
+
+    def give(self, given: tuple[_Queue, _Job] | None) -> None:
+        """Wake it with something to do, or to its end."""
+        self._given = given
+        self._call.release()
+
+    def take(self) -> tuple[_Queue, _Job] | None:
+        """Wait until something is given."""
+        self._call.acquire()
+        given, self._given = self._given, None
+        return given
+
+
 class LanePool:
     """Runs tasks on at most `threads` threads, lane by lane in turn, and begins what needs none; one a process.
 
@@ -50,20 +76,34 @@ class LanePool:
     def __init__(self, threads: int) -> None:
         self._limit = threads
         self._threads: list[threading.Thread] = []
-        self._idle = 0
-        self._changed = threading.Condition()
+        self._in_turn = InTurn()
+        """What is below changes there only."""
+        self._outside: deque[Callable[[], None]] = deque()
+        """What is to be done in consequence, by the next thread that is out of it."""
+        self._here = threading.local()
         self._queues: dict[str, _Queue] = {}
-        self._most_busy = threads - int(threads * RESERVED)
-        """With so many busy, no lane gets a further thread."""
-        self._busy = 0
         self._first: deque[_Queue] = deque()
         """Lanes that have something to run, and of which nothing runs."""
         self._further: deque[_Queue] = deque()
         """Lanes that have more to run than what runs of them."""
         self._rests: deque[tuple[_Queue, _Job]] = deque()
         """What is left to do of what was begun."""
+        self._running = 0
+        """Tasks of all lanes, those included that were begun and occupy no thread."""
+        self._born = 0
+        self._coming = 0
+        """Threads that were born, and have not been there yet."""
+        self._idle: list[_Worker] = []
+        self._busy = 0
+        self._most_busy = threads - int(threads * RESERVED)
+        """With so many busy, no lane gets a further thread."""
         self._later: list[tuple[float, int, str, int, _Job]] = []
         self._order = itertools.count()
+        self._clock: threading.Thread | None = None
+        self._alarm = threading.Lock()
+        self._alarm.acquire()
+        self._due = math.inf
+        """When the clock is to look at what is for later."""
         self._closed = False
 
     def submit(
@@ -76,76 +116,105 @@ class LanePool:
     ) -> None:
         """Run `task`, which must not raise, when a thread is free and fewer than `cap` of the lane run.
 
-        A delay is waited out by no thread. What needs none to wait for its end has a `begin`, which must
-        not wait: it is called first, by whoever is at hand, and returns whether `task` is not needed. What it
-        has begun is running until `end` is called, or what `go_on` or `redo` was given has been run.
+        A delay is waited out by no thread. What may need none has a `begin`, which must not wait: it is called
+        first, by whoever is at hand. What goes on after either has returned is running until `end` is called,
+        or what `go_on` or `redo` was given has been run. While as much is running as there may be threads,
+        no lane has more running than one.
         """
         job = _Job(task, begin)
-        with self._changed:
-            if delay_seconds > 0:
-                due = time.monotonic() + delay_seconds
-                heapq.heappush(self._later, (due, next(self._order), lane, cap, job))
-                self._wake()
-                return
-            queue = self._enqueue(lane, cap, job)
-            following = self._take_to_begin(queue)
-            if following is None and self._has_next:
-                self._wake()
-        self._begin(queue, following)
+        if delay_seconds > 0:
+            due = time.monotonic() + delay_seconds
+            self._act(functools.partial(self._delay, due, lane, cap, job))
+        else:
+            self._act(functools.partial(self._enqueue, lane, cap, job))
 
     def end(self, lane: str) -> None:
         """Say that one of the lane's tasks has ended that had been begun."""
-        with self._changed:
-            queue = self._queues[lane]
-            following = self._end_and_take_next(queue)
-        self._begin(queue, following)
+        self._act(functools.partial(self._end, lane))
 
-    def go_on(self, lane: str, rest: Task) -> None:
+    def go_on(self, lane: str, rest: Callable[[], None]) -> None:
         """Have a thread do the rest of what had been begun, which waits for no partner, before all else."""
-        with self._changed:
-            self._rests.append((self._queues[lane], _Job(rest, None)))
-            self._wake()
+        self._act(functools.partial(self._add_rest, lane, rest))
 
     def redo(self, lane: str, task: Task) -> None:
         """Have a thread run the task of what had been begun in vain, before all else of its lane."""
-        self._leave(self._queues[lane], task)
+        self._act(functools.partial(self._put_back, lane, task))
 
     def close(self) -> None:
         """End the threads when what they run has ended, and what had been begun is done; what waits is dropped."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._act(self._close)
         for thread in self._threads:
             thread.join()
+        if self._clock is not None:
+            self._clock.join()
 
-    def _enqueue(self, lane: str, cap: int, job: _Job) -> _Queue:
+    def _act(self, change: Callable[[], None]) -> None:
+        """Make a change in its turn, and then what is to be done outside."""
+        self._in_turn.do(change)
+        if getattr(self._here, "is_outside", False):
+            return  # the caller's caller goes on
+        self._here.is_outside = True
+        try:
+            while (consequence := self._next_outside()) is not None:
+                consequence()
+        finally:
+            self._here.is_outside = False
+
+    def _next_outside(self) -> Callable[[], None] | None:
+        try:
+            return self._outside.popleft()
+        except IndexError:
+            return None
+
+    def _enqueue(self, lane: str, cap: int, job: _Job) -> None:
         queue = self._queues.setdefault(lane, _Queue(lane, cap))
         queue.cap = cap
         queue.jobs.append(job)
         self._list(queue)
-        return queue
+        self._go_on_with(queue)
 
-    def _take_to_begin(self, queue: _Queue) -> _Job | None:
-        """The lane's next job, if it may run and can be begun; it counts as running then."""
-        if self._closed or not queue.runnable or queue.jobs[0].begin is None:
-            return None
+    def _end(self, lane: str) -> None:
+        queue = self._queues[lane]
+        self._stop(queue)
+        self._go_on_with(queue)
+
+    def _put_back(self, lane: str, task: Task) -> None:
+        """Let a thread run in its turn what counted as running, before all else of its lane."""
+        queue = self._queues[lane]
+        queue.jobs.appendleft(_Job(task))
+        self._stop(queue)
+        self._dispatch()
+
+    def _add_rest(self, lane: str, rest: Callable[[], None]) -> None:
+        self._rests.append((self._queues[lane], _Job(rest)))
+        self._dispatch()
+
+    def _go_on_with(self, queue: _Queue) -> None:
+        """Begin the lane's next job if it can be begun, and have threads run what else there is."""
+        may_begin = not self._closed and queue.runnable and queue.jobs[0].begin is not None
+        if may_begin and (not queue.running or self._room > 0):
+            job = self._start(queue)
+            self._outside.append(functools.partial(self._begin, queue, job))
+        self._dispatch()
+
+    def _begin(self, queue: _Queue, job: _Job) -> None:
+        if not _has_begun(job):
+            self._act(functools.partial(self._put_back, queue.lane, job.task))
+
+    def _start(self, queue: _Queue) -> _Job:
+        """The next job of a lane, which counts as running from now on."""
         queue.running += 1
+        self._running += 1
         job = queue.jobs.popleft()
         self._list(queue)
         return job
 
-    def _begin(self, queue: _Queue, job: _Job | None) -> None:
-        """Begin a job on this thread, or leave it to another."""
-        if job is not None and not _has_begun(job):
-            self._leave(queue, job.task)
-
-    def _leave(self, queue: _Queue, task: Task) -> None:
-        """Let a thread run in its turn what counted as running, before all else of its lane."""
-        with self._changed:
-            queue.running -= 1
-            queue.jobs.appendleft(_Job(task, None))
-            self._list(queue)
-            self._wake()
+    def _stop(self, queue: _Queue) -> None:
+        queue.running -= 1
+        self._running -= 1
+        self._list(queue)
+        if not queue.jobs and not queue.running:
+            del self._queues[queue.lane]
 
     def _list(self, queue: _Queue) -> None:
         """Put the lane at the end of the list where it belongs, if it is not on it."""
@@ -159,81 +228,118 @@ class LanePool:
         queue.listed = where
 
     @property
-    def _has_next(self) -> bool:
-        further = self._further and self._busy < self._most_busy
-        return bool(self._rests or self._first or further)
+    def _room(self) -> int:
+        """So many jobs may run of lanes of which something runs already."""
+        return self._limit - self._running
 
-    def _wake(self) -> None:
-        if self._idle:
-            self._changed.notify()
-        elif len(self._threads) < self._limit:
-            thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the system has no more; those that there are will do it
-                if not self._threads:
-                    raise
-                return
-            self._threads.append(thread)
+    @property
+    def _runnable(self) -> int:
+        """So many jobs could be run by as many threads."""
+        if self._closed:
+            return len(self._rests)
+        further = max(0, min(len(self._further), self._most_busy - self._busy, self._room))
+        return len(self._rests) + len(self._first) + further
 
-    def _run(self) -> None:
-        while (taken := self._take()) is not None:
-            self._do(*taken)
-            del taken  # it would be kept until there is more to do
-
-    def _do(self, queue: _Queue, job: _Job) -> None:
-        is_begun = _has_begun(job)
-        if not is_begun:
-            job.task()
-        following = None
-        with self._changed:
-            self._busy -= 1
-            if not is_begun:
-                following = self._end_and_take_next(queue)
-        self._begin(queue, following)
-
-    def _end_and_take_next(self, queue: _Queue) -> _Job | None:
-        """Let the lane's next job run; returned if it can be begun without a thread."""
-        queue.running -= 1
-        self._list(queue)
-        if not queue.jobs and not queue.running:
-            del self._queues[queue.lane]
-        if self._has_next:
-            self._wake()
-        return self._take_to_begin(queue)
-
-    def _take(self) -> tuple[_Queue, _Job] | None:
-        """Wait for a task; None when the pool is closed."""
-        with self._changed:
-            while self._rests or not self._closed:
-                self._promote()
-                if self._has_next:
-                    return self._next()
-                due = self._later[0][0] - time.monotonic() if self._later else None
-                self._idle += 1
-                self._changed.wait(due)
-                self._idle -= 1
-            return None
-
-    def _promote(self) -> None:
-        now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
-            _, _, lane, cap, job = heapq.heappop(self._later)
-            self._enqueue(lane, cap, job)
+    def _dispatch(self) -> None:
+        """Give jobs to threads that are idle, and have as many born as are lacking."""
+        while self._idle and self._runnable:
+            self._busy += 1
+            self._idle.pop().give(self._next())
+        lacking = self._runnable - self._coming
+        for _ in range(min(lacking, self._limit - self._born)):
+            self._born += 1
+            self._coming += 1
+            self._outside.append(self._bear)
 
     def _next(self) -> tuple[_Queue, _Job]:
         if self._rests:  # of what is running already
-            self._busy += 1
             return self._rests.popleft()
         queue = (self._first or self._further).popleft()
         queue.listed = None
-        queue.running += 1
-        self._busy += 1
-        job = queue.jobs.popleft()
-        self._list(queue)
-        if self._has_next or (self._later and not self._idle):  # somebody has to see what gets due
-            self._wake()
-        return queue, job
+        return queue, self._start(queue)
+
+    def _bear(self) -> None:
+        thread = threading.Thread(target=self._work, name="deliveries", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more; those that there are will do it
+            self._act(self._miscarry)
+            if not self._threads:
+                raise
+            return
+        self._threads.append(thread)
+
+    def _miscarry(self) -> None:
+        self._born -= 1
+        self._coming -= 1
+
+    def _work(self) -> None:
+        worker = _Worker()
+        self._act(functools.partial(self._come, worker))
+        while (given := worker.take()) is not None:
+            queue, job = given
+            is_running = _has_begun(job) or bool(job.task())
+            del given, job  # they would be kept until there is more to do
+            self._act(functools.partial(self._free, worker, queue, is_running))
+
+    def _come(self, worker: _Worker) -> None:
+        self._coming -= 1
+        self._rest(worker)
+
+    def _free(self, worker: _Worker, queue: _Queue, is_running: bool) -> None:
+        self._busy -= 1
+        if not is_running:
+            self._stop(queue)
+        self._rest(worker)
+
+    def _rest(self, worker: _Worker) -> None:
+        if self._closed and not self._rests:
+            worker.give(None)
+        else:
+            self._idle.append(worker)
+            self._dispatch()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._ring()
+        while self._idle:
+            self._idle.pop().give(None)
+
+    def _delay(self, due: float, lane: str, cap: int, job: _Job) -> None:
+        heapq.heappush(self._later, (due, next(self._order), lane, cap, job))
+        if self._clock is None:
+            self._clock = threading.Thread(target=self._keep_time, name="delays", daemon=True)
+            self._outside.append(functools.partial(self._start_clock, self._clock))
+        if due < self._due:
+            self._due = due
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._alarm.locked():
+            self._alarm.release()
+
+    def _start_clock(self, clock: threading.Thread) -> None:
+        try:
+            clock.start()
+        except RuntimeError:  # the system has no more threads
+            self._act(self._hurry)
+
+    def _hurry(self) -> None:
+        """Take all that is for later as if it were due."""
+        self._clock = None
+        self._promote(math.inf)
+
+    def _keep_time(self) -> None:
+        while not self._closed:
+            due = self._due
+            self._alarm.acquire(timeout=-1 if due == math.inf else max(0, due - time.monotonic()))
+            self._act(functools.partial(self._promote, time.monotonic()))
+
+    def _promote(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, _, lane, cap, job = heapq.heappop(self._later)
+            self._enqueue(lane, cap, job)
+        self._due = self._later[0][0] if self._later else math.inf
 
 
 def _has_begun(job: _Job) -> bool:

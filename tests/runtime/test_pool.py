@@ -191,20 +191,27 @@ def test_a_delay_occupies_no_thread() -> None:
         assert done.wait()
 
 
-def test_a_hang_does_not_keep_a_delayed_task_of_another_lane_waiting() -> None:
-    gate, started, done = threading.Event(), threading.Event(), Countdown(1)
+def test_a_delay_is_over_in_time_though_all_threads_hang() -> None:
+    gate, begun = threading.Event(), threading.Event()
 
-    def hang() -> None:
-        started.set()
-        gate.wait(2 * SECONDS)
+    def begin() -> bool:
+        begun.set()
+        return True
 
-    with pool_of(8) as pool:
-        pool.submit("well", 1, done, delay_seconds=0.3)
-        assert eventually(lambda: pool._idle == 1)  # the only thread watches the delay
-        pool.submit("hanging", 1, hang)
-        assert started.wait(SECONDS)
-        assert done.wait()
+    with pool_of(1) as pool:
+        pool.submit("hanging", 1, lambda: wait_for(gate))
+        pool.submit("well", 1, waits, 0.01, begin)
+        assert begun.wait(SECONDS)
+        pool.end("well")
         gate.set()
+
+
+def test_an_earlier_delay_does_not_wait_for_a_later_one() -> None:
+    done = Countdown(1)
+    with pool_of(1) as pool:
+        pool.submit("a", 1, lambda: None, 2 * SECONDS)
+        pool.submit("a", 1, done, 0.01)
+        assert done.wait()
 
 
 def test_ten_thousand_lanes_leave_nothing_behind() -> None:
@@ -284,7 +291,7 @@ def test_what_is_begun_takes_no_thread_and_counts_for_the_cap_until_it_ends() ->
         begun.append(number)
         return True
 
-    with pool_of(1) as pool:
+    with pool_of(2) as pool:
         for number in range(5):
             pool.submit("a", 2, waits, begin=partial(begin, number))
         assert begun == [0, 1]
@@ -384,6 +391,52 @@ def test_what_was_begun_in_vain_is_run_before_all_else_of_its_lane() -> None:
     assert pool._queues == {}
 
 
+def test_while_much_is_running_no_lane_has_more_running_than_one() -> None:
+    begun: Counter[str] = Counter()
+
+    def begin(lane: str) -> bool:
+        begun[lane] += 1
+        return True
+
+    with pool_of(4) as pool:
+        for lane, count in {"a": 6, "b": 3, "c": 1}.items():
+            for _ in range(count):
+                pool.submit(lane, 8, waits, begin=partial(begin, lane))
+        assert begun == {"a": 4, "b": 1, "c": 1}
+        pool.end("c")
+        pool.end("a")
+        assert begun == {"a": 4, "b": 1, "c": 1}
+        pool.end("a")
+        assert begun == {"a": 5, "b": 1, "c": 1}
+        for _ in range(3):
+            pool.end("a")
+        assert eventually(lambda: begun == {"a": 6, "b": 3, "c": 1})
+        pool.end("a")
+        for _ in range(3):
+            pool.end("b")
+    assert pool._queues == {}
+    assert pool._running == 0
+
+
+def test_what_goes_on_after_its_task_has_returned_is_running_until_its_end() -> None:
+    order: list[str] = []
+    first, second = Countdown(1), Countdown(1)
+
+    def go_on() -> bool:
+        note(order, "first", first)
+        return True
+
+    with pool_of(2) as pool:
+        pool.submit("a", 1, go_on)
+        pool.submit("a", 1, partial(note, order, "second", second))
+        assert first.wait()
+        assert eventually(lambda: pool._busy == 0)
+        assert order == ["first"]
+        pool.end("a")
+        assert second.wait()
+    assert pool._queues == {}
+
+
 def test_what_raises_where_it_should_begin_is_run_by_a_thread() -> None:
     done = Countdown(2)
 
@@ -411,3 +464,50 @@ def test_close_waits_for_the_rest_of_what_was_begun() -> None:
     closing.join(SECONDS)
     assert not closing.is_alive()
     assert done.wait()
+
+
+# Where the system has no more threads
+
+
+def no_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def test_without_any_thread_a_task_is_refused_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Countdown(2)
+    with pool_of(2) as pool:
+        with monkeypatch.context() as patch:
+            no_threads("deliveries", patch)
+            with pytest.raises(RuntimeError):
+                pool.submit("a", 1, done)
+        pool.submit("b", 1, done)
+        assert done.wait()
+    assert pool._queues == {}
+
+
+def test_the_threads_that_there_are_do_what_further_ones_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = Countdown(10)
+    with pool_of(8) as pool:
+        pool.submit("a", 1, lambda: None)
+        no_threads("deliveries", monkeypatch)
+        for number in range(10):
+            pool.submit(f"lane-{number}", 1, done)
+        assert done.wait()
+    assert pool._born == 1
+
+
+def test_without_a_clock_what_is_for_later_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Countdown(1)
+    no_threads("delays", monkeypatch)
+    with pool_of(1) as pool:
+        pool.submit("a", 1, done, 2 * SECONDS)
+        assert done.wait()
