@@ -25,12 +25,14 @@ class Lookups:
         self._running: dict[tuple[str, int], Future[list[Any]]] = {}
 
     def find(self, host: str, port: int, cutoff: Cutoff) -> list[Any]:
-        """What `socket.getaddrinfo` says.
+        """What `socket.getaddrinfo` says; at once where the host is an address.
 
         Raises:
             OSError: it says nothing.
             ExchangeFailed: the name is none, or there was no time to find it.
         """
+        if address := _address(host, port):
+            return address
         try:
             return self._begin(host, port, cutoff).result(cutoff.seconds_left())
         except FutureTimeout:
@@ -63,3 +65,11 @@ class Lookups:
             with self._changed:
                 del self._running[name]
                 self._changed.notify_all()
+
+
+def _address(host: str, port: int) -> list[Any] | None:
+    """What `find` returns for a host that is an address; None for a name."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, ValueError):
+        return None
