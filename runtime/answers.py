@@ -54,6 +54,8 @@ def sanitise(answer: Answer, secrets: Iterable[str]) -> str:
     A secret that is a URL is taken out with its parts: a partner may repeat its path alone.
     """
     text = answer.detail or answer.body.decode("utf-8", "replace")
+    if not text:
+        return ""
     wordings = frozenset(wording for secret in secrets for wording in _wordings(str(secret)))
     is_cut = len(text) > _LOOKED_AT_CHARS or len(answer.body) >= MAX_ANSWER_BYTES
     layer = text = _masked(text[:_LOOKED_AT_CHARS], wordings)
@@ -82,7 +84,7 @@ def _masked(text: str, wordings: frozenset[str]) -> str:
     """The text without secrets, as they are or in the usual spellings, and without halves of them."""
     for wording in sorted(wordings, key=len, reverse=True):  # one may begin another
         text = _pattern(wording).sub(_MASK, text)
-    return _without_parts(text, wordings.union(*map(_encodings, wordings)))
+    return _without_parts(text, _parts_of(wordings))
 
 
 def _unescaped(text: str) -> str:
@@ -91,23 +93,26 @@ def _unescaped(text: str) -> str:
     return urllib.parse.unquote(html.unescape(plain))
 
 
-def _without_parts(text: str, secrets: Iterable[str]) -> str:
-    """The text without any half of a secret: the other may stand in a header, or in another answer."""
+def _without_parts(text: str, parts: Iterable[str]) -> str:
+    """The text without any part of a secret: the rest may stand in a header, or in another answer."""
     lower = text.translate(_LOWER)
-    hidden = {
-        at + step
-        for secret in secrets
-        for part in _halves_of(secret)
-        for at in _places_of(part, lower)
-        for step in range(len(part))
-    }
-    if not hidden:
+    found = [part for part in parts if part in lower]
+    if not found:
         return text
+    hidden = {
+        at + step for part in found for at in _places_of(part, lower) for step in range(len(part))
+    }
     shown = (_HIDDEN if at in hidden else char for at, char in enumerate(text))
     return re.sub(f"{_HIDDEN}+", _MASK, "".join(shown))
 
 
-@functools.lru_cache(maxsize=4_096)
+@functools.lru_cache(maxsize=256)
+def _parts_of(wordings: frozenset[str]) -> frozenset[str]:
+    """All that is taken out of a text, in whatever way the secrets are told there."""
+    told = wordings.union(*map(_encodings, wordings))
+    return frozenset[str]().union(*map(_halves_of, told))
+
+
 def _halves_of(secret: str) -> frozenset[str]:
     """Every half of it, or of a short one as much as is told apart from other words."""
     length = min(len(secret), max(_PART_CHARS, len(secret) // 2))
