@@ -28,8 +28,6 @@ class Connection:
         self._socket = sock
         self._since = time.monotonic()
         self._readable = _Watch(sock, select.POLLIN)
-        self._writable = _Watch(sock, select.POLLOUT)
-        self._either = _Watch(sock, select.POLLIN | select.POLLOUT)
 
     def is_usable(self, most_seconds: float) -> bool:
         """Whether it is not too old and nothing has come: no end, and nothing that nobody asked for."""
@@ -49,27 +47,6 @@ class Connection:
         transfer = Transfer(self._socket, parser)
         transfer.begin(head, body)
         return transfer
-
-    def finish(self, transfer: Transfer, cutoff: Cutoff) -> None:
-        """Wait until the answer is whole.
-
-        Raises:
-            DeadlinePassed: the deadline passed before.
-            ExchangeFailed: what came is no answer.
-            OSError: the connection broke.
-        """
-        while not transfer.is_done:
-            try:
-                ready = self._watch_for(transfer).wait(cutoff)
-            except DeadlinePassed:
-                transfer.run_out()
-            else:
-                transfer.step(is_readable=ready != select.POLLOUT)
-
-    def _watch_for(self, transfer: Transfer) -> "_Watch":
-        if not transfer.wants_to_write:
-            return self._readable
-        return self._either if transfer.wants_to_read else self._writable
 
 
 class Dialer:

@@ -14,12 +14,13 @@ class DeadlinePassed(ExchangeFailed):
 class Cutoff:
     """The moment by which all of an exchange is over: every wait within it asks how long it may be."""
 
-    __slots__ = ("_deadline", "seconds")
+    __slots__ = ("deadline", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         """How much there was in the beginning."""
-        self._deadline = time.monotonic() + seconds
+        self.deadline = time.monotonic() + seconds
+        """By the monotonic clock."""
 
     def part(self, among: int) -> "Cutoff":
         """The deadline of the next of so many attempts that share what is left."""
@@ -31,7 +32,7 @@ class Cutoff:
         Raises:
             DeadlinePassed: there is nothing left.
         """
-        left = self._deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         if left <= 0:
             raise DeadlinePassed
         return left

@@ -22,7 +22,7 @@ from runtime.connectors import ConnectorEntry
 from runtime.hold.objects import Blame
 from runtime.hold.suspensions import Suspensions
 from runtime.ledger import ConnectorTally
-from runtime.pool import LanePool
+from runtime.pool import Begin, LanePool, Task
 from runtime.secrets import SecretError, SecretStore
 from schemas.dead_letter import Stage
 from schemas.lane import Lane, hold_lane
@@ -37,8 +37,13 @@ MAX_SPLITS = 16
 
 _logger = logging.getLogger(__name__)
 
-Send = Callable[[Request, float], Answer]
-Begin = Callable[[Request, float, Callable[[Answer | None], None]], bool]
+BeginSending = Callable[[Request, float, Callable[[Answer | None], None]], bool]
+"""Sends a request, within so many seconds, if that takes no waiting: whether it does.
+
+What came back is told to the callable; None where nothing came, and the request is to be sent anew.
+"""
+StartSending = Callable[[Request, float, Callable[[Answer], None]], None]
+"""Sends a request, after such waiting as that takes; what came back is told to the callable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +89,16 @@ class Deliverer:
         self,
         pool: LanePool,
         secrets: SecretStore,
-        send: Send,
+        begin_sending: BeginSending,
+        start_sending: StartSending,
         suspensions: Suspensions | None = None,
         clock_ms: Callable[[], int] = now_ms,
-        begin: Begin | None = None,
     ) -> None:
-        """`begin` sends what can be sent without waiting, and has the answer told; `send` all else."""
         self.clock_ms = clock_ms
         self.pool = pool
         self.secrets = secrets
-        self.send = send
-        self.begin = begin
+        self.begin_sending = begin_sending
+        self.start_sending = start_sending
         self.breaker = Breaker()
         self._suspensions = suspensions
 
@@ -246,7 +250,7 @@ class Delivery:
     def _queue(self, entry: ConnectorEntry, this: _Try, delay_seconds: float = 0) -> None:
         self._submit(
             entry,
-            lambda: self._run(entry, this),
+            lambda: self._start(entry, this),
             delay_seconds,
             lambda: self._begin(entry, this),
         )
@@ -254,30 +258,18 @@ class Delivery:
     def _submit(
         self,
         entry: ConnectorEntry,
-        task: Callable[[], None],
+        task: Task,
         delay_seconds: float = 0,
-        begin: Callable[[], bool] | None = None,
+        begin: Begin | None = None,
     ) -> None:
         doubted = self._deliverer.breaker.is_doubted(self.hold_lane)
         cap = 1 if doubted else entry.settings.concurrency
         self._deliverer.pool.submit(self.hold_lane, cap, task, delay_seconds, begin)
 
-    def _run(self, entry: ConnectorEntry, this: _Try) -> None:
-        self._end_with(entry, this, lambda: self._attempt_or_keep(entry, this))
-
-    def _end_with(self, entry: ConnectorEntry, this: _Try, act: Callable[[], None]) -> None:
-        """Do the last part of a try."""
-        try:
-            act()
-        except Exception as error:  # noqa: BLE001 - a mistake must not stop the pipeline
-            self._mistake(entry, this.request.events, this.number, error)
-        self._end_one()
-
     def _begin(self, entry: ConnectorEntry, this: _Try) -> bool:
         """Send the request, if neither that nor what comes before it takes any waiting."""
         started = time.monotonic()  # before the looks: what stops the lane after them is later
-        begin = self._deliverer.begin
-        if begin is None or self._stopped is not None or self._is_left_alone():
+        if self._stopped is not None or self._is_left_alone():
             return False
         this.first_at = this.first_at or started
 
@@ -285,32 +277,14 @@ class Delivery:
             if answer is None:
                 with self._lock:
                     self.outcome.tally.attempts += 1
-                self._deliverer.pool.redo(self.hold_lane, lambda: self._run(entry, this))
+                self._deliverer.pool.redo(self.hold_lane, lambda: self._start(entry, this))
             else:
                 self._take_answer(entry, this, started, answer)
 
-        return begin(this.request, entry.sink.timeout_seconds, done)
+        return self._deliverer.begin_sending(this.request, entry.sink.timeout_seconds, done)
 
-    def _take_answer(
-        self, entry: ConnectorEntry, this: _Try, started: float, answer: Answer
-    ) -> None:
-        """Act on what came to a request that was begun, on the thread that waits for all answers.
-
-        What may take its time is left to the pool: to pack events anew, or to read a secret.
-        """
-        seconds = time.monotonic() - started
-        is_quick = answer.status is not None and 200 <= answer.status < 300 and not self._put_off
-
-        def rest() -> None:
-            self._end_with(entry, this, lambda: self._judge(entry, this, started, seconds, answer))
-
-        if is_quick:
-            rest()
-            self._deliverer.pool.end(self.hold_lane)
-        else:
-            self._deliverer.pool.go_on(self.hold_lane, rest)
-
-    def _attempt_or_keep(self, entry: ConnectorEntry, this: _Try) -> None:
+    def _start(self, entry: ConnectorEntry, this: _Try) -> bool:
+        """Send the request, unless it is to be sent no more: whether it is on its way."""
         started = time.monotonic()  # before the looks: what stops the lane after them is later
         if self._stopped is not None:  # it would be answered the same
             self._keep(this.request, self._stopped, this.number - 1)
@@ -319,15 +293,47 @@ class Delivery:
             self._keep(this.request, why, this.number - 1)
         else:
             this.first_at = this.first_at or started
-            answer = self._deliverer.send(this.request, entry.sink.timeout_seconds)
-            self._judge(entry, this, started, time.monotonic() - started, answer)
+            self._deliverer.start_sending(
+                this.request,
+                entry.sink.timeout_seconds,
+                lambda answer: self._take_answer(entry, this, started, answer),
+            )
+            return True
+        self._end_one()
+        return False
+
+    def _take_answer(
+        self, entry: ConnectorEntry, this: _Try, started: float, answer: Answer
+    ) -> None:
+        """Act on what came to a request, on the thread that waits for all answers mostly.
+
+        What may take its time is left to the pool: to pack events anew, or to read a secret.
+        """
+        seconds = time.monotonic() - started
+        is_quick = answer.status is not None and 200 <= answer.status < 300 and not self._put_off
+        if is_quick:
+            self._end_try(entry, this, started, seconds, answer)
+            self._deliverer.pool.end(self.hold_lane)
+        else:
+            self._deliverer.pool.go_on(
+                self.hold_lane, lambda: self._end_try(entry, this, started, seconds, answer)
+            )
+
+    def _end_try(
+        self, entry: ConnectorEntry, this: _Try, started: float, seconds: float, answer: Answer
+    ) -> None:
+        try:
+            self._judge(entry, this, started, seconds, answer)
+        except Exception as error:  # noqa: BLE001 - a mistake must not stop the pipeline
+            self._mistake(entry, this.request.events, this.number, error)
+        self._end_one()
 
     def _judge(
         self, entry: ConnectorEntry, this: _Try, started: float, seconds: float, answer: Answer
     ) -> None:
         verdict = entry.sink.judge(answer)
         with self._lock:
-            self.outcome.tally.attempts += answer.requests
+            self.outcome.tally.attempts += 1
             self.outcome.tally.time_attempt(seconds)
         if verdict is Verdict.DELIVERED:
             self._count_delivered(this.request, started)

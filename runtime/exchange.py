@@ -1,10 +1,11 @@
 """One HTTP exchange with a partner: checked address, one deadline for all of it, bounded answer."""
 
+import queue
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import Any, cast
 
 from runtime.address import AddressPolicy, AddressRefused
 from runtime.answer_parser import AnswerParser
@@ -34,7 +35,10 @@ _MAX_ORIGINS = 1_024
 
 
 class HttpExchange:
-    """Sends requests over kept-alive connections; one a process, safe to share by threads."""
+    """Sends requests over kept-alive connections; one a process, safe to share by threads.
+
+    Redirects are not followed, so that no credential goes where it was not meant to go.
+    """
 
     def __init__(self, policy: AddressPolicy, connections_per_host: int) -> None:
         self._dialer = Dialer(policy)
@@ -42,25 +46,18 @@ class HttpExchange:
         self._answers = AwaitedAnswers()
 
     def send(self, request: HttpRequest, timeout_seconds: float) -> Answer:
-        """Make the exchange and say what came back; never raises for what a network does.
+        """Make the exchange, wait for it and say what came back; never raises for what a network does.
 
-        Redirects are not followed, so that no credential goes where it was not meant to go. Where a
-        connection was kept, and ends without a word, the request is sent once more over a new one: partners
-        end connections when they like.
+        Where a connection was kept, and ends without a word, the request is sent once more over a new one:
+        partners end connections when they like.
         """
-        cutoff = Cutoff(timeout_seconds)
-        try:
-            head = head_of(request.method, request.url, tuple(request.headers.items()))
-            kept = self._kept.take(head.origin)
-            if kept is not None:
-                answer, is_silence = self._exchange_over(kept, head, request, cutoff)
-                if not is_silence:
-                    return answer
-            connection = self._dialer.connect(head.origin, cutoff)
-        except (ExchangeFailed, OSError) as failure:
-            return answer_for(failure, timeout_seconds)
-        answer, _ = self._exchange_over(connection, head, request, cutoff)
-        return replace(answer, requests=2) if kept else answer
+        answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        begun = self.begin(request, timeout_seconds, answers.put)
+        answer = answers.get() if begun else None
+        if answer is None:
+            self.dial(request, timeout_seconds, answers.put)
+            answer = cast("Answer", answers.get())
+        return answer
 
     def begin(
         self, request: HttpRequest, timeout_seconds: float, done: Callable[[Answer | None], None]
@@ -69,17 +66,33 @@ class HttpExchange:
 
         What came back is told to `done`, on the one thread that waits for all answers mostly, and perhaps
         before this returns: None where the connection ended without a word, so that the
-        request is to be sent once more, by `send`.
+        request is to be sent once more, by `dial`.
         """
         try:
             head = head_of(request.method, request.url, tuple(request.headers.items()))
         except ExchangeFailed:
             return False
-        connection = self._kept.take(head.origin)
-        if connection is None:
+        kept = self._kept.take(head.origin)
+        if kept is None:
             return False
-        self._begin_over(connection, head, request, timeout_seconds, done)
+        self._exchange_over(kept, head, request, Cutoff(timeout_seconds), done, is_kept=True)
         return True
+
+    def dial(
+        self, request: HttpRequest, timeout_seconds: float, done: Callable[[Answer], None]
+    ) -> None:
+        """Make the exchange over a new connection, for which alone is waited here.
+
+        What came back is told to `done`, as by `begin`; or what else ended it.
+        """
+        cutoff = Cutoff(timeout_seconds)
+        try:
+            head = head_of(request.method, request.url, tuple(request.headers.items()))
+            connection = self._dialer.connect(head.origin, cutoff)
+        except (ExchangeFailed, OSError) as failure:
+            done(_answer_for(failure, timeout_seconds))
+        else:
+            self._exchange_over(connection, head, request, cutoff, done, is_kept=False)
 
     def close(self) -> None:
         """Wait for the last answers; nothing is begun and no connection kept from now on."""
@@ -87,28 +100,14 @@ class HttpExchange:
         self._answers.close()
 
     def _exchange_over(
-        self, connection: Connection, head: RequestHead, request: HttpRequest, cutoff: Cutoff
-    ) -> tuple[Answer, bool]:
-        """What came back, and whether the connection ended without a word."""
-        begun = time.monotonic()
-        parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
-        transfer = connection.begin(head.of(request.body), request.body, parser)
-        try:
-            connection.finish(transfer, cutoff)
-        except (ExchangeFailed, OSError) as failure:
-            is_silence = _is_silence(transfer, failure, time.monotonic() - begun)
-            return answer_for(failure, cutoff.seconds), is_silence
-        finally:
-            self._put_back(head.origin, connection, transfer)
-        return _answer_of(transfer), False
-
-    def _begin_over(
         self,
         connection: Connection,
         head: RequestHead,
         request: HttpRequest,
-        timeout_seconds: float,
-        done: Callable[[Answer | None], None],
+        cutoff: Cutoff,
+        done: Callable[[Any], None],
+        *,
+        is_kept: bool,
     ) -> None:
         begun = time.monotonic()
         parser = AnswerParser(request.method, MAX_ANSWER_BYTES)
@@ -118,13 +117,13 @@ class HttpExchange:
             self._put_back(head.origin, connection, transfer)
             if failure is None:
                 done(_answer_of(transfer))
-            elif _is_silence(transfer, failure, time.monotonic() - begun):
+            elif is_kept and _is_silence(transfer, failure, time.monotonic() - begun):
                 done(None)
             else:
-                done(answer_for(failure, timeout_seconds))
+                done(_answer_for(failure, cutoff.seconds))
 
         try:
-            self._answers.add(Awaited(connection, transfer, begun + timeout_seconds, end))
+            self._answers.add(Awaited(connection, transfer, cutoff.deadline, end))
         except (OSError, RuntimeError) as failure:
             end(ExchangeFailed(f"its answer cannot be waited for: {failure}"))
 
@@ -149,7 +148,7 @@ def _is_silence(transfer: Transfer, failure: Failure, seconds: float) -> bool:
     return seconds <= MAX_SILENCE_SECONDS
 
 
-def answer_for(failure: Failure, timeout_seconds: float) -> Answer:
+def _answer_for(failure: Failure, timeout_seconds: float) -> Answer:
     """What is said of an exchange that ended without an answer."""
     match failure:
         case DeadlinePassed():

@@ -1,5 +1,6 @@
 """What a worker process owns, made once from the settings that every step carries."""
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,11 +27,10 @@ from runtime.receipts import Receipts
 from runtime.repeating import Repeating
 from runtime.routing import Router
 from runtime.secrets import SecretStore
-from runtime.sending import begin, carry_out
+from runtime.sending import begin, start
 from schemas.batch import Batch
 from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
-from sinks.sink import Answer, Request
 
 POOL_THREADS = 256
 """Born when they are needed; a hundred lanes can hang, and the next one still finds a thread."""
@@ -85,7 +85,12 @@ class Worker:
         self.exchange = HttpExchange(settings.address_policy, POOL_THREADS)
         self.suspensions = Suspensions(settings.hold)
         self.deliverer = Deliverer(
-            self.pool, self.secrets, self._send, self.suspensions, self._clock_ms, self._begin
+            self.pool,
+            self.secrets,
+            functools.partial(begin, self.exchange),
+            functools.partial(start, self.exchange),
+            self.suspensions,
+            self._clock_ms,
         )
         self.alerts = Alerts(settings.alert_webhook, self.exchange.send)
         self.deadlines = Deadlines(settings.max_event_age_seconds, settings.late_events)
@@ -152,14 +157,6 @@ class Worker:
     def _clock_ms(self) -> int:
         """The time as `now_ms` has it by then: a test may set it."""
         return self.now_ms()
-
-    def _send(self, request: Request, timeout_seconds: float) -> Answer:
-        return carry_out(self.exchange, request, timeout_seconds)
-
-    def _begin(
-        self, request: Request, timeout_seconds: float, done: Callable[[Answer | None], None]
-    ) -> bool:
-        return begin(self.exchange, request, timeout_seconds, done)
 
 
 _workers: dict[WorkerSettings, Worker] = {}

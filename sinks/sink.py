@@ -123,8 +123,6 @@ class Answer:
     body: bytes = b""
     error: str | None = None
     detail: str = ""
-    requests: int = 1
-    """How often the request was sent: twice where a connection that was kept ended without a word."""
 
 
 def judge_status(answer: Answer) -> Verdict:

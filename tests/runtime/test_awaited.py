@@ -11,7 +11,6 @@ import pytest
 from runtime.address import AddressPolicy
 from runtime.exchange import HttpExchange
 from sinks.sink import Answer, HttpRequest
-from tests.runtime.exchanges import BegunExchange
 from tests.runtime.wire import DEADLINE_SECONDS, WireServer, ok, says, serving
 
 Answers = queue.SimpleQueue[Answer | None]
@@ -19,7 +18,7 @@ Answers = queue.SimpleQueue[Answer | None]
 
 @pytest.fixture
 def exchange() -> Iterator[HttpExchange]:
-    running = BegunExchange(AddressPolicy(allow_local=True), 64)
+    running = HttpExchange(AddressPolicy(allow_local=True), 64)
     yield running
     running.close()
 
@@ -33,7 +32,7 @@ def answer_to(answers: Answers) -> Answer:
 def post(exchange: HttpExchange, server: WireServer, timeout: float = DEADLINE_SECONDS) -> Answers:
     answers: Answers = queue.SimpleQueue()
     request = HttpRequest("POST", server.url, {}, b"{}")
-    assert exchange.begin(request, timeout, answers.put)
+    exchange.dial(request, timeout, answers.put)
     return answers
 
 
@@ -76,7 +75,7 @@ def test_partners_that_hang_take_no_threads_and_keep_nobody_waiting(
 
 
 def test_close_waits_for_the_last_answer() -> None:
-    exchange = BegunExchange(AddressPolicy(allow_local=True), 8)
+    exchange = HttpExchange(AddressPolicy(allow_local=True), 8)
     closing = threading.Event()
 
     def answer_when_closing(connection: socket.socket, _: bytes) -> None:
@@ -104,7 +103,7 @@ def test_a_mistake_with_one_answer_does_not_cost_the_others(
         raise ValueError("SECRET-KEY")
 
     with serving(says(ok())) as server:
-        assert exchange.begin(HttpRequest("POST", server.url, {}, b"{}"), 20, mistake)
+        exchange.dial(HttpRequest("POST", server.url, {}, b"{}"), 20, mistake)
         assert told.wait(DEADLINE_SECONDS)
         assert answer_to(post(exchange, server)).status == 200
     assert "ValueError" in caplog.text

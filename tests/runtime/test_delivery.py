@@ -3,33 +3,33 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runtime import sending
 from runtime.address import AddressPolicy
 from runtime.answers import sanitise, spelled_out
 from runtime.clock import now_ms
 from runtime.connectors import ConnectorEntry
-from runtime.delivery import Deliverer, Delivery, Outcome, Send
+from runtime.delivery import Deliverer, Delivery, Outcome
 from runtime.exchange import HttpExchange
 from runtime.pool import LanePool
 from runtime.secrets import SecretStore
-from runtime.sending import begin, carry_out
 from runtime.worker import POOL_THREADS
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
 from schemas.connector import decode_hook, secret_references
 from schemas.lane import Lane
 from sinks import sink_kinds
-from sinks.sink import Answer, HttpRequest, Packed, Request
+from sinks.sink import Answer, HttpRequest, Packed
 from tests.pipeline.running import eventually
-from tests.runtime.exchanges import BegunExchange
 from tests.runtime.wire import ok, says, serving
 
 HOOK = {"kind": "postback", "name": "hook"}
@@ -44,26 +44,23 @@ def sandbox() -> Iterator[PartnerSandbox]:
         yield running
 
 
-@pytest.fixture(params=[HttpExchange, BegunExchange], ids=["threads", "begun"])
-def exchange(request: pytest.FixtureRequest) -> Iterator[HttpExchange]:
-    running: HttpExchange = request.param(AddressPolicy(allow_local=True), 8)
+@pytest.fixture
+def exchange() -> Iterator[HttpExchange]:
+    running = HttpExchange(AddressPolicy(allow_local=True), 8)
     yield running
     running.close()
 
 
 @pytest.fixture
 def deliverer(exchange: HttpExchange) -> Iterator[Deliverer]:
-    def send(request: Request, timeout_seconds: float) -> Answer:
-        return carry_out(exchange, request, timeout_seconds)
-
-    def send_at_once(
-        request: Request, timeout_seconds: float, done: Callable[[Answer | None], None]
-    ) -> bool:
-        return begin(exchange, request, timeout_seconds, done)
-
     pool = LanePool(16)
-    yield Deliverer(pool, SecretStore(), send, begin=send_at_once)
+    yield deliverer_of(pool, exchange)
     pool.close()
+
+
+def deliverer_of(pool: LanePool, exchange: HttpExchange) -> Deliverer:
+    begin, start = partial(sending.begin, exchange), partial(sending.start, exchange)
+    return Deliverer(pool, SecretStore(), begin, start)
 
 
 @pytest.fixture
@@ -317,7 +314,7 @@ def test_forty_lanes_that_hang_on_all_their_requests_hold_up_no_other() -> None:
 
     exchange = HttpExchange(AddressPolicy(allow_local=True), POOL_THREADS)
     pool = LanePool(POOL_THREADS)
-    deliverer = Deliverer(pool, SecretStore(), cast("Send", exchange.send))
+    deliverer = deliverer_of(pool, exchange)
     with serving(hang) as bad, serving(says(ok())) as good:
         hanging = [
             deliverer.start(

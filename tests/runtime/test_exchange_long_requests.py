@@ -11,16 +11,15 @@ import pytest
 from runtime.address import AddressPolicy
 from runtime.exchange import HttpExchange
 from sinks.sink import Answer, HttpRequest
-from tests.runtime.exchanges import BegunExchange
 from tests.runtime.wire import DEADLINE_SECONDS, ok, read_request, says, serving
 
 LONG = bytes(range(256)) * 40_000
 REFUSAL = b"HTTP/1.1 413 No\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nlong"
 
 
-@pytest.fixture(params=[HttpExchange, BegunExchange], ids=["sent", "begun"])
-def exchange(request: pytest.FixtureRequest) -> Iterator[HttpExchange]:
-    running: HttpExchange = request.param(AddressPolicy(allow_local=True), 8)
+@pytest.fixture
+def exchange() -> Iterator[HttpExchange]:
+    running = HttpExchange(AddressPolicy(allow_local=True), 8)
     yield running
     running.close()
 

@@ -37,10 +37,13 @@ def pool() -> Iterator[LanePool]:
 
 @pytest.fixture
 def deliverer(pool: LanePool) -> Deliverer:
-    def send(request: Request, timeout_seconds: float) -> Answer:  # noqa: ARG001
-        return Answer(200)
+    def begin(*_: object) -> bool:
+        return False
 
-    return Deliverer(pool, SecretStore(), send)
+    def start(_: Request, timeout: float, done: Callable[[Answer], None]) -> None:  # noqa: ARG001
+        done(Answer(200))
+
+    return Deliverer(pool, SecretStore(), begin, start)
 
 
 @pytest.fixture
