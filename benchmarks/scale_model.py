@@ -25,9 +25,9 @@ from runtime.batching import LARGE_BYTES, LARGE_WINDOW_SECONDS
 from runtime.decoding import MAX_GATHERED_BYTES
 from runtime.hold.attendant import STATUS_MS
 from runtime.hold.suspensions import LOOK_SECONDS
+from runtime.in_flight import MAX_BYTES_IN_FLIGHT
 from runtime.secrets import REFRESH_SECONDS
 from runtime.token_bucket import lane_share, release_share
-from transforms.deliver_batches import MAX_BYTES_IN_FLIGHT
 from transforms.gather_pulls import SHARDS
 
 FOLDER = Path(__file__).parent

@@ -21,8 +21,12 @@ from runtime.keeping import (
 )
 from runtime.ledger import ConnectorTally
 from runtime.receipts import Receipts
+from runtime.shares import Shares
 from schemas.batch import Batch, Token, encode_batch
 from schemas.lane import Lane
+
+MAX_BYTES_IN_FLIGHT = 32_000_000
+"""What memory should hold of events on their way."""
 
 
 @dataclass(eq=False)
@@ -90,14 +94,18 @@ def take_off(
     key: str,
     batch: Batch,
     now: int,
+    hold_reason: str = "",
 ) -> Flight:
-    """Start to deliver a batch of the lane `key`, or to bury it if it comes too late."""
+    """Start to deliver a batch of the lane `key`, or to bury it if it comes too late.
+
+    With a `hold_reason`, its own or this, nothing is sent: that is why it goes to the hold.
+    """
     lane = Lane.of(key)
     entry = config.connectors.get(lane.connector)
     if deadlines.refuses(entry, batch.newest_ms, now):
         delivery = deliverer.bury(lane, entry, batch.events, letter_reason(entry))
     else:
-        delivery = deliverer.start(lane, entry, batch.events, batch.hold_reason)
+        delivery = deliverer.start(lane, entry, batch.events, batch.hold_reason or hold_reason)
     return Flight(lane, batch, delivery, config.version)
 
 
@@ -110,6 +118,7 @@ class InFlight:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._flights: dict[str, dict[bytes, Flight]] = {}
+        self._shares = Shares()
         self._size = 0
 
     @property
@@ -126,26 +135,46 @@ class InFlight:
         digest = _digest(flight.batch)
         with self._lock:
             self._flights.setdefault(key, {})[digest] = flight
+            self._shares.add(flight.delivery, flight.size)
             self._size += flight.size
+
+    def obstacle(self, lane: Lane) -> str:
+        """Why the lane's next batch is not to be sent; empty where it is."""
+        with self._lock:
+            return self._shares.obstacle(lane)
+
+    def wait_for_share(self, lane: Lane) -> None:
+        """Wait while the lane's partner has its share, unless it hangs."""
+        while (waiting := self._to_wait_for(lane)) is not None:
+            delivery, seconds = waiting
+            delivery.wait(seconds)
+
+    def _to_wait_for(self, lane: Lane) -> tuple[Delivery, float] | None:
+        with self._lock:
+            return self._shares.to_wait_for(lane)
 
     def of(self, key: str) -> list[Flight]:
         """The lane's deliveries, in the order of their start."""
         with self._lock:
             return list(self._flights.get(key, {}).values())
 
-    def oldest(self) -> Flight | None:
-        """The delivery that has been under way for longest, of those that still are."""
+    def wait_for_room(self, seconds: float) -> None:
+        """Wait, but no longer than that, while more is in the air than memory should hold.
+
+        It is the oldest delivery that is waited for, of a partner that does not hang if there is one.
+        """
+        if self._size > MAX_BYTES_IN_FLIGHT and (oldest := self._oldest()) is not None:
+            oldest.wait(seconds)
+
+    def _oldest(self) -> Delivery | None:
         with self._lock:
-            return min(
-                (
-                    flight
-                    for flights in self._flights.values()
-                    for flight in flights.values()
-                    if not flight.delivery.done
-                ),
-                key=lambda flight: flight.delivery.started,
-                default=None,
-            )
+            under_way = [
+                (self._shares.hangs(flight.lane), flight.delivery.started, flight.delivery)
+                for flights in self._flights.values()
+                for flight in flights.values()
+                if not flight.delivery.done
+            ]
+        return min(under_way, key=lambda one: one[:2])[-1] if under_way else None
 
     def remove(self, key: str, landed: Sequence[Flight]) -> None:
         """Forget deliveries whose outcomes were acted on."""
@@ -154,7 +183,10 @@ class InFlight:
             left = {digest: one for digest, one in flights.items() if one not in landed}
             if left:
                 self._flights[key] = left
-            self._size -= sum(one.size for one in flights.values() if one in landed)
+            for flight in flights.values():
+                if flight in landed:
+                    self._shares.remove(flight.delivery)
+                    self._size -= flight.size
 
 
 def _digest(batch: Batch) -> bytes:

@@ -110,11 +110,10 @@ class Worker:
             self._router = Router(config)
         return Decoder(self._router, self.receipts, self.settings.max_event_bytes)
 
-    def take_off(self, key: str, batch: Batch) -> Flight:
-        """Start to deliver a batch of the lane `key`."""
-        return take_off(
-            self.deliverer, self.deadlines, self.config.current(), key, batch, self.now_ms()
-        )
+    def take_off(self, key: str, batch: Batch, hold_reason: str = "") -> Flight:
+        """Start to deliver a batch of the lane `key`, or hold it for a reason that is not empty."""
+        config, now = self.config.current(), self.now_ms()
+        return take_off(self.deliverer, self.deadlines, config, key, batch, now, hold_reason)
 
     def write_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters to a file.

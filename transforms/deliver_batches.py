@@ -18,10 +18,11 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from runtime.in_flight import Flight, Landed
+from runtime.in_flight import MAX_BYTES_IN_FLIGHT, Flight, Landed
 from runtime.ledger import Tally
 from runtime.worker import Worker, WorkerSettings, worker_of
 from schemas.batch import Token
+from schemas.lane import Lane
 from transforms.counting import ENTER_EVERY_SECONDS, enter
 from transforms.engine import END_OF_INPUT, Engine
 from transforms.hold_undelivered import UNDELIVERED
@@ -29,7 +30,6 @@ from transforms.lane_batches import LaneBatch
 from transforms.signatures import with_known_signatures
 from transforms.write_dead_letters import LETTERS
 
-MAX_BYTES_IN_FLIGHT = 32_000_000
 MAX_BATCHES_IN_FLIGHT = 256
 MANY_BYTES_IN_FLIGHT = 8_000_000
 """From then on, whoever packs pauses for a moment after each batch: who takes the answers needs Python's
@@ -154,9 +154,11 @@ class _DeliverByTimerFn(beam.DoFn):
     ) -> None:
         key, batch = element
         worker = self._worker
-        self._wait_for_room()
+        worker.in_flight.wait_for_room(_ROOM_SECONDS)
         if not worker.in_flight.has(key, batch):
-            flight = worker.take_off(key, batch)
+            lane = Lane.of(key)
+            worker.in_flight.wait_for_share(lane)
+            flight = worker.take_off(key, batch, worker.in_flight.obstacle(lane))
             worker.in_flight.add(key, flight)
         tick.set(Engine.DIRECT.now() + _TICK_SECONDS)
         drain.set(END_OF_INPUT)
@@ -197,13 +199,6 @@ class _DeliverByTimerFn(beam.DoFn):
         landed += fresh
         for flight in fresh:
             yield from self._books.land(self._worker, flight)
-
-    def _wait_for_room(self) -> None:
-        """Slow down, but never stop, while more is in the air than memory should hold."""
-        if self._worker.in_flight.size > MAX_BYTES_IN_FLIGHT:
-            oldest = self._worker.in_flight.oldest()
-            if oldest is not None:
-                oldest.delivery.wait(_ROOM_SECONDS)
 
 
 def _tick_seconds(flights: list[Flight]) -> float:

@@ -1,5 +1,7 @@
 """What an outcome leaves to do, and which deliveries are in the air."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -55,15 +57,17 @@ def batch_of(events: Sequence[bytes] = EVENTS, *tokens: Token, **changes: Any) -
     return make_batch(events, OLDEST, NEWEST, tokens, **changes)
 
 
-def flight_of(deliverer: Deliverer, batch: Batch, *parts: Undelivered | GivenUp) -> Flight:
+def flight_of(
+    deliverer: Deliverer, batch: Batch, *parts: Undelivered | GivenUp, lane: str = "crm"
+) -> Flight:
     """A delivery of which this came back."""
-    delivery = Delivery(deliverer, Lane("crm", ""), CONFIG.connectors["crm"])
+    delivery = Delivery(deliverer, Lane(lane, ""), CONFIG.connectors[lane])
     for part in parts:
         if isinstance(part, Undelivered):
             delivery.outcome.undelivered.append(part)
         else:
             delivery.outcome.given_up.append(part)
-    return Flight(Lane("crm", ""), batch, delivery, "v7")
+    return Flight(Lane(lane, ""), batch, delivery, "v7")
 
 
 # Landing
@@ -250,17 +254,70 @@ def test_the_flights_of_a_lane_are_in_order_and_their_bytes_are_counted_until_th
     assert flying.size == sizes[0]
 
 
-def test_the_oldest_is_the_one_that_is_under_way_for_longest_and_is_not_done(
-    deliverer: Deliverer,
+def test_a_full_air_is_waited_for_no_longer_than_asked(
+    deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("runtime.in_flight.MAX_BYTES_IN_FLIGHT", 1)
     flying = InFlight()
-    assert flying.oldest() is None
-    first, second, third = (flight_of(deliverer, batch_of(EVENTS[:n])) for n in (1, 2, 3))
-    for key, flight in (("a/0/", third), ("b/0/", first), ("a/0/", second)):
-        flying.add(key, flight)
-    assert flying.oldest() is first
+    flying.wait_for_room(20)
+    first, second = (flight_of(deliverer, batch_of(EVENTS[:n])) for n in (1, 2))
+    flying.add("crm/0/", first)
+    began = time.monotonic()
+    flying.wait_for_room(0.05)
+    assert 0.05 <= time.monotonic() - began < 10
+    flying.add("crm/0/", second)
     first.delivery.give_up([], "expired")
-    assert flying.oldest() is second
-    for flight in (second, third):
-        flight.delivery.give_up([], "expired")
-    assert flying.oldest() is None
+    threading.Timer(0.05, second.delivery.give_up, [[], "expired"]).start()
+    flying.wait_for_room(20)
+    assert second.delivery.done
+
+
+def test_a_partner_that_hangs_is_not_the_one_that_is_waited_for(
+    deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.in_flight.MAX_BYTES_IN_FLIGHT", 1)
+    flying = InFlight()
+    hanging = flight_of(deliverer, batch_of(), lane="slow")
+    hanging.delivery.started -= 60
+    well = flight_of(deliverer, batch_of(), lane="crm")
+    for flight in (hanging, well):
+        flying.add(f"{flight.lane.connector}/0/", flight)
+    threading.Timer(0.05, well.delivery.give_up, [[], "expired"]).start()
+    flying.wait_for_room(20)
+    assert well.delivery.done
+    assert not hanging.delivery.done
+    threading.Timer(0.05, hanging.delivery.give_up, [[], "expired"]).start()
+    flying.wait_for_room(20)
+    assert hanging.delivery.done
+
+
+def test_what_a_partner_that_hangs_does_not_get_is_held(
+    deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.shares.SHARE_BATCHES", 2)
+    slow, flying = Lane("slow", ""), InFlight()
+    for name in ("crm", "slow", "slow"):
+        assert flying.obstacle(slow) == ""
+        flight = flight_of(deliverer, batch_of(), lane=name)
+        flight.delivery.started -= 60
+        flying.add(f"{name}/0/", flight)
+    assert flying.obstacle(slow) == "unanswered"
+    flying.wait_for_share(slow)
+    held = take_off(deliverer, DEADLINES, CONFIG, "slow/0/", batch_of(), NEWEST, "unanswered")
+    assert held.delivery.wait(10)
+    assert [part.reason for part in held.delivery.outcome.undelivered] == ["unanswered"]
+
+
+def test_what_has_its_share_waits_for_one_of_its_deliveries(
+    deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.shares.SHARE_BATCHES", 2)
+    monkeypatch.setattr("runtime.shares.SILENT_SECONDS", 60)
+    flying = InFlight()
+    flights = [flight_of(deliverer, batch_of(), lane=name) for name in ("slow", "crm", "crm")]
+    for flight in flights:
+        flying.add(f"{flight.lane.connector}/0/", flight)
+    threading.Timer(0.05, flights[1].delivery.give_up, [[], "expired"]).start()
+    flying.wait_for_share(Lane("crm", ""))
+    assert flights[1].delivery.done
+    assert flying.obstacle(Lane("crm", "")) == ""
