@@ -29,6 +29,7 @@ _OF_RUNTIME = (
     "decoding",
     "figures",
     "in_flight",
+    "in_turn",
     "ledger",
     "lookups",
     "persons",
@@ -36,6 +37,7 @@ _OF_RUNTIME = (
     "repeating",
     "request_head",
     "routing",
+    "shares",
     "token_bucket",
 )
 """The pure parts; the others are threads, sockets and storage."""
