@@ -1,7 +1,6 @@
 """`currents status`: what a hold has, why, and when it becomes dead letters."""
 
 import click
-import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +11,7 @@ from pipeline.words import in_words
 from runtime.alerts import EXPIRING_MS
 from runtime.clock import from_rfc3339
 from runtime.hold.lane_statuses import is_attended, survey
-from runtime.showing import printable
+from runtime.showing import pretty, printable
 from runtime.storage import StorageError, is_missing_folder
 from schemas.lane_status import LaneStatus
 
@@ -38,8 +37,7 @@ def show_status(hold: str, as_json: bool, max_age_seconds: float, now_ms: int) -
     for problem in found.unread:
         click.echo(problem, err=True)
     if as_json:
-        text = msgspec.json.format(msgspec.json.encode({"lanes": found.lanes}), indent=2)
-        click.echo(text.decode())
+        click.echo(pretty({"lanes": found.lanes}))
     elif found.lanes:
         _print(found.lanes, now_ms)
     elif not found.unread:

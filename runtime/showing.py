@@ -25,7 +25,12 @@ def placeholders(references: tuple[str, ...]) -> dict[str, str]:
 
 def pretty(value: Any) -> str:
     """The value as JSON for people; what is raw keeps its spelling."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a file's name that is no UTF-8
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        encoded = text.encode("utf-8", "replace")
+    return msgspec.json.format(encoded, indent=2).decode()
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,7 @@
 """`currents status`: what a hold has, as people and as programs read it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,19 @@ def test_json_has_the_fields_of_the_struct_sorted_by_lane(tmp_path: Path) -> Non
     one = lanes[1]
     assert (one["state"], one["status"], one["answer"]) == ("suspended", 401, "no")
     assert (one["events"], one["objects"], one["since"]) == (3, 1, said.since)
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_told_like_any_other(tmp_path: Path) -> None:
+    hold(tmp_path, "crm", 1)
+    aside = tmp_path / "set-aside" / os.fsdecode(b"\xff")
+    aside.mkdir(parents=True)
+    (aside / "object").write_bytes(b"damaged")
+    shown = status_of(tmp_path, "--json")
+    assert shown.exit_code == 0, shown.output
+    assert [lane["set_aside"] for lane in json.loads(shown.output)["lanes"]] == [0, 1]
+    assert "1 object set aside" in words(status_of(tmp_path).output)
+    erased = CliRunner().invoke(main, ["erase", "--hold", str(tmp_path), "--user", "u", "--json"])
+    assert len(json.loads(erased.stdout)["unread"]) == 1
 
 
 @pytest.mark.parametrize("was_used", [True, False])
