@@ -135,7 +135,7 @@ class InFlight:
         digest = _digest(flight.batch)
         with self._lock:
             self._flights.setdefault(key, {})[digest] = flight
-            self._shares.add(flight.delivery, flight.size)
+            self._shares.add(flight.delivery, flight.size, flight.batch.count)
             self._size += flight.size
 
     def obstacle(self, lane: Lane) -> str:

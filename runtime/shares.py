@@ -1,29 +1,40 @@
-"""What each partner has of what may be on its way, so that one that hangs leaves room for the others."""
+"""What each connector has of what may be on its way, so that one that hangs leaves room for the others."""
 
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from runtime.delivery import Delivery
+from runtime.receipts import MAX_OUTSTANDING_MESSAGES
 from schemas.lane import Lane
 
 SHARE_BYTES = 4_000_000
 """Eight requests of the largest size that a partner takes: what a connector sends side by side."""
-SHARE_BATCHES = 32
+SHARE_EVENTS = MAX_OUTSTANDING_MESSAGES // 5
+"""What hangs keeps its messages from being acknowledged, and no more are read than may be outstanding."""
 SILENT_SECONDS = 2.0
 
 UNANSWERED = "unanswered"
 """Why a batch of a partner that hangs is held."""
 
 
+class _Load(NamedTuple):
+    weight: float
+    """What it is of a share, by its bytes or its events."""
+    ended: float
+    """The weight of what its partner had ended when it was started."""
+    others_ended: float
+    """And what others had."""
+
+
 @dataclass
 class _Share:
-    deliveries: dict[Delivery, tuple[int, int]] = field(default_factory=dict)
-    """Those on their way, in the order of their start: their size, and what of others had ended then."""
-    size: int = 0
-    ended: int = 0
-    """Bytes of its deliveries that have ended."""
+    deliveries: dict[Delivery, _Load] = field(default_factory=dict)
+    """Those on their way, in the order of their start."""
+    ended: float = 0.0
+    """The weight of its deliveries that have ended."""
     heard_at: float = 0.0
     """When one was last seen to have ended."""
 
@@ -37,15 +48,15 @@ class Shares:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._shares: defaultdict[tuple[str, str], _Share] = defaultdict(_Share)
-        self._ended = 0
+        self._shares: defaultdict[str, _Share] = defaultdict(_Share)
+        self._ended = 0.0
 
-    def add(self, delivery: Delivery, size: int) -> None:
+    def add(self, delivery: Delivery, size: int, events: int) -> None:
         """Count a delivery of so many bytes until it has ended; one that was not sent has ended already."""
         if not delivery.done:
             share = self._of(delivery.lane)
-            share.deliveries[delivery] = size, self._ended - share.ended
-            share.size += size
+            weight = max(size / SHARE_BYTES, events / SHARE_EVENTS)
+            share.deliveries[delivery] = _Load(weight, share.ended, self._ended - share.ended)
 
     def remove(self, delivery: Delivery) -> None:
         """Forget one that has ended."""
@@ -66,11 +77,12 @@ class Shares:
 
     def hangs(self, lane: Lane) -> bool:
         share = self._of(lane)
-        for oldest, (_, others_ended) in share.deliveries.items():
-            is_overtaken = self._ended - share.ended - others_ended >= SHARE_BYTES
-            is_silent = share.heard_at <= oldest.started
-            return (is_silent and is_overtaken) or self.seconds_to_silence(lane) <= 0
-        return False
+        if not share.deliveries:
+            return False
+        load = next(iter(share.deliveries.values()))
+        is_silent = share.ended == load.ended
+        is_overtaken = self._ended - share.ended - load.others_ended >= 1
+        return (is_silent and is_overtaken) or self.seconds_to_silence(lane) <= 0
 
     def seconds_to_silence(self, lane: Lane) -> float:
         """How long it is until the partner hangs, if it ends no delivery meanwhile."""
@@ -82,17 +94,15 @@ class Shares:
 
     def _is_limited(self, lane: Lane) -> bool:
         """Whether the partner has its share, and is not the only one."""
-        share = self._of(lane)
-        is_used_up = share.size >= SHARE_BYTES or len(share.deliveries) >= SHARE_BATCHES
-        return is_used_up and len(self._shares) > 1
+        weight = sum(load.weight for load in self._of(lane).deliveries.values())
+        return weight >= 1 and len(self._shares) > 1
 
     def _of(self, lane: Lane) -> _Share:
         """The share of the lane's partner, without what has ended."""
-        share = self._shares[lane.connector, lane.part]
+        share = self._shares[lane.connector]
         for delivery in [one for one in share.deliveries if one.done]:
-            size, _ = share.deliveries.pop(delivery)
-            share.size -= size
-            share.ended += size
-            self._ended += size
+            weight = share.deliveries.pop(delivery).weight
+            share.ended += weight
+            self._ended += weight
             share.heard_at = self._clock()
         return share

@@ -294,7 +294,7 @@ def test_a_partner_that_hangs_is_not_the_one_that_is_waited_for(
 def test_what_a_partner_that_hangs_does_not_get_is_held(
     deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.shares.SHARE_BATCHES", 2)
+    monkeypatch.setattr("runtime.shares.SHARE_EVENTS", 2 * len(EVENTS))
     slow, flying = Lane("slow", ""), InFlight()
     for name in ("crm", "slow", "slow"):
         assert flying.obstacle(slow) == ""
@@ -311,7 +311,7 @@ def test_what_a_partner_that_hangs_does_not_get_is_held(
 def test_what_has_its_share_waits_for_one_of_its_deliveries(
     deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.shares.SHARE_BATCHES", 2)
+    monkeypatch.setattr("runtime.shares.SHARE_EVENTS", 2 * len(EVENTS))
     monkeypatch.setattr("runtime.shares.SILENT_SECONDS", 60)
     flying = InFlight()
     flights = [flight_of(deliverer, batch_of(), lane=name) for name in ("slow", "crm", "crm")]

@@ -8,7 +8,7 @@ import pytest
 from runtime.delivery import Deliverer, Delivery
 from runtime.pool import LanePool
 from runtime.secrets import SecretStore
-from runtime.shares import SHARE_BATCHES, SHARE_BYTES, SILENT_SECONDS, UNANSWERED, Shares
+from runtime.shares import SHARE_BYTES, SHARE_EVENTS, SILENT_SECONDS, UNANSWERED, Shares
 from schemas.lane import Lane
 from tests.runtime.configs import config_of, hook
 
@@ -25,10 +25,10 @@ class Air:
         self._deliverer = Deliverer(LanePool(1), SecretStore(), _unused, _unused)
         self._entries = config_of(hook("slow"), hook("other")).connectors
 
-    def start(self, lane: Lane, size: int) -> Delivery:
+    def start(self, lane: Lane, size: int, events: int = 0) -> Delivery:
         delivery = Delivery(self._deliverer, lane, self._entries[lane.connector])
         delivery.started = self.now
-        self.shares.add(delivery, size)
+        self.shares.add(delivery, size, events)
         return delivery
 
 
@@ -70,12 +70,14 @@ def test_what_hangs_without_its_share_may_have_more(air: Air) -> None:
     assert air.shares.obstacle(SLOW) == ""
 
 
-def test_many_small_batches_are_a_share_too(air: Air) -> None:
+def test_many_small_events_are_a_share_too(air: Air) -> None:
     air.start(OTHER, 1)
-    for _ in range(SHARE_BATCHES):
-        assert air.shares.to_wait_for(SLOW) is None
-        air.start(SLOW, 1)
+    first = air.start(SLOW, 1, SHARE_EVENTS - 1)
+    assert air.shares.to_wait_for(SLOW) is None
+    air.start(SLOW, 1, 1)
     assert air.shares.to_wait_for(SLOW) is not None
+    end([first])
+    assert air.shares.to_wait_for(SLOW) is None
 
 
 def test_who_is_alone_is_left_to_wait_for_room(air: Air) -> None:
@@ -102,15 +104,16 @@ def test_who_ends_a_delivery_does_not_hang(air: Air) -> None:
 
 
 def test_who_ends_nothing_while_others_end_a_share_hangs_at_once(air: Air) -> None:
-    before = air.start(OTHER, SHARE_BYTES)
-    end([before])
+    for before in (air.start(OTHER, SHARE_BYTES), air.start(SLOW, 1)):
+        end([before])
     air.shares.remove(before)
+    assert air.shares.to_wait_for(OTHER) is None
     air.start(SLOW, SHARE_BYTES)
-    for size in (HALF, HALF - 1):
-        end([air.start(OTHER, size)])
+    for size, events in ((HALF, 0), (1, SHARE_EVENTS // 4)):
+        end([air.start(OTHER, size, events)])
     assert air.shares.to_wait_for(OTHER) is None  # what has ended is seen
     assert air.shares.obstacle(SLOW) == ""
-    last = air.start(OTHER, 1)
+    last = air.start(OTHER, 1, SHARE_EVENTS // 4)
     end([last])
     air.shares.remove(last)
     assert air.shares.obstacle(SLOW) == UNANSWERED
@@ -134,13 +137,13 @@ def test_what_was_not_sent_says_nothing_of_the_partner(air: Air) -> None:
     air.now += SILENT_SECONDS
     held = Delivery(air._deliverer, SLOW, None)
     end([held])
-    air.shares.add(held, 100)
+    air.shares.add(held, 100, 1)
     air.shares.remove(held)
     assert air.shares.obstacle(SLOW) == UNANSWERED
 
 
-def test_feeds_of_a_connector_have_shares_of_their_own_and_shards_have_not(air: Air) -> None:
+def test_feeds_and_shards_of_a_connector_have_one_share(air: Air) -> None:
     air.start(SLOW, 1)
     air.start(OTHER, SHARE_BYTES)
     assert air.shares.to_wait_for(Lane("other", "ios", 1)) is not None
-    assert air.shares.to_wait_for(Lane("other", "web", 2)) is None
+    assert air.shares.to_wait_for(Lane("other", "web", 2)) is not None
