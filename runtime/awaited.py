@@ -49,6 +49,16 @@ class AwaitedAnswers:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    def start(self) -> None:
+        """See to it that answers can be waited for: whatever is sent before is sent for nothing.
+
+        Raises:
+            OSError: this is closed.
+            RuntimeError: the system has no thread for it.
+        """
+        with self._lock:
+            self._start()
+
     def add(self, awaited: Awaited) -> None:
         """Wait for an answer; on the thread that does, `done` is called, perhaps before this returns.
 
@@ -57,19 +67,20 @@ class AwaitedAnswers:
             RuntimeError: the system has no thread for it.
         """
         with self._lock:
-            if self._closed:
-                raise OSError("no answers are waited for any more")
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="answers", daemon=True)
-                thread.start()
-                self._thread = thread
+            self._start()
             self._selector.register(awaited.connection, awaited.interest, awaited)
             self._awaited.add(awaited)
-            is_earlier = awaited.deadline < self._looks_at
-            if is_earlier:
+            if awaited.deadline < self._looks_at:
                 self._looks_at = awaited.deadline
-        if is_earlier:
-            self._wake()
+                self._wake()
+
+    def _start(self) -> None:
+        if self._closed:
+            raise OSError("no answers are waited for any more")
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="answers", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def close(self) -> None:
         """End when no answer is waited for any more."""

@@ -111,11 +111,9 @@ class _Watch:
     def is_ready(self) -> bool:
         return bool(self._poll.poll(0))
 
-    def wait(self, cutoff: Cutoff) -> int:
-        """What it is ready for; errors and ends come on top of what was asked for."""
-        while not (ready := self._poll.poll(cutoff.seconds_left() * 1_000)):
+    def wait(self, cutoff: Cutoff) -> None:
+        while not self._poll.poll(cutoff.seconds_left() * 1_000):
             pass
-        return ready[0][1]
 
 
 def _connect(kind: list[int], address: Any, cutoff: Cutoff) -> socket.socket:

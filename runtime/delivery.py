@@ -293,12 +293,16 @@ class Delivery:
             self._keep(this.request, why, this.number - 1)
         else:
             this.first_at = this.first_at or started
-            self._deliverer.start_sending(
-                this.request,
-                entry.sink.timeout_seconds,
-                lambda answer: self._take_answer(entry, this, started, answer),
-            )
-            return True
+            try:
+                self._deliverer.start_sending(
+                    this.request,
+                    entry.sink.timeout_seconds,
+                    lambda answer: self._take_answer(entry, this, started, answer),
+                )
+            except Exception as error:  # noqa: BLE001 - nobody would end the delivery
+                self._mistake(entry, this.request.events, this.number, error)
+            else:
+                return True
         self._end_one()
         return False
 

@@ -70,7 +70,8 @@ class HttpExchange:
         """
         try:
             head = head_of(request.method, request.url, tuple(request.headers.items()))
-        except ExchangeFailed:
+            self._answers.start()
+        except (ExchangeFailed, OSError, RuntimeError):  # `dial` tells it
             return False
         kept = self._kept.take(head.origin)
         if kept is None:
@@ -88,9 +89,12 @@ class HttpExchange:
         cutoff = Cutoff(timeout_seconds)
         try:
             head = head_of(request.method, request.url, tuple(request.headers.items()))
+            self._answers.start()
             connection = self._dialer.connect(head.origin, cutoff)
         except (ExchangeFailed, OSError) as failure:
             done(_answer_for(failure, timeout_seconds))
+        except RuntimeError as failure:  # the system has no thread for its name or its answer
+            done(_answer_for(ExchangeFailed(str(failure)), timeout_seconds))
         else:
             self._exchange_over(connection, head, request, cutoff, done, is_kept=False)
 

@@ -28,6 +28,9 @@ from schemas.lane import Lane
 MAX_BYTES_IN_FLIGHT = 32_000_000
 """What memory should hold of events on their way."""
 
+UNANSWERED = "unanswered"
+"""Why a batch of a connector that hangs is held."""
+
 
 @dataclass(eq=False)
 class Flight:
@@ -119,12 +122,8 @@ class InFlight:
         self._lock = threading.Lock()
         self._flights: dict[str, dict[bytes, Flight]] = {}
         self._shares = Shares()
-        self._size = 0
-
-    @property
-    def size(self) -> int:
+        self.size = 0
         """Bytes of events in the air."""
-        return self._size
 
     def has(self, key: str, batch: Batch) -> bool:
         digest = _digest(batch)
@@ -136,22 +135,12 @@ class InFlight:
         with self._lock:
             self._flights.setdefault(key, {})[digest] = flight
             self._shares.add(flight.delivery, flight.size, flight.batch.count)
-            self._size += flight.size
+            self.size += flight.size
 
     def obstacle(self, lane: Lane) -> str:
         """Why the lane's next batch is not to be sent; empty where it is."""
         with self._lock:
-            return self._shares.obstacle(lane)
-
-    def wait_for_share(self, lane: Lane) -> None:
-        """Wait while the lane's partner has its share, unless it hangs."""
-        while (waiting := self._to_wait_for(lane)) is not None:
-            delivery, seconds = waiting
-            delivery.wait(seconds)
-
-    def _to_wait_for(self, lane: Lane) -> tuple[Delivery, float] | None:
-        with self._lock:
-            return self._shares.to_wait_for(lane)
+            return UNANSWERED if self._shares.hangs(lane.connector) else ""
 
     def of(self, key: str) -> list[Flight]:
         """The lane's deliveries, in the order of their start."""
@@ -161,20 +150,26 @@ class InFlight:
     def wait_for_room(self, seconds: float) -> None:
         """Wait, but no longer than that, while more is in the air than memory should hold.
 
-        It is the oldest delivery that is waited for, of a partner that does not hang if there is one.
+        It is the oldest delivery that is waited for, of a connector that does not hang if there is one.
         """
-        if self._size > MAX_BYTES_IN_FLIGHT and (oldest := self._oldest()) is not None:
+        if self.size > MAX_BYTES_IN_FLIGHT and (oldest := self._oldest()) is not None:
             oldest.wait(seconds)
 
     def _oldest(self) -> Delivery | None:
         with self._lock:
             under_way = [
-                (self._shares.hangs(flight.lane), flight.delivery.started, flight.delivery)
+                flight.delivery
                 for flights in self._flights.values()
                 for flight in flights.values()
                 if not flight.delivery.done
             ]
-        return min(under_way, key=lambda one: one[:2])[-1] if under_way else None
+            connectors = {delivery.lane.connector for delivery in under_way}
+            hanging = {name for name in connectors if self._shares.hangs(name)}
+        return min(
+            under_way,
+            key=lambda delivery: (delivery.lane.connector in hanging, delivery.started),
+            default=None,
+        )
 
     def remove(self, key: str, landed: Sequence[Flight]) -> None:
         """Forget deliveries whose outcomes were acted on."""
@@ -185,8 +180,8 @@ class InFlight:
                 self._flights[key] = left
             for flight in flights.values():
                 if flight in landed:
-                    self._shares.remove(flight.delivery)
-                    self._size -= flight.size
+                    self._shares.forget(flight.delivery)
+                    self.size -= flight.size
 
 
 def _digest(batch: Batch) -> bytes:

@@ -119,7 +119,7 @@ class LanePool:
         A delay is waited out by no thread. What may need none has a `begin`, which must not wait: it is called
         first, by whoever is at hand. What goes on after either has returned is running until `end` is called,
         or what `go_on` or `redo` was given has been run. While as much is running as there may be threads,
-        no lane has more running than one.
+        no lane has more running than its part of that, and one.
         """
         job = _Job(task, begin)
         if delay_seconds > 0:
@@ -145,7 +145,7 @@ class LanePool:
         self._act(self._close)
         for thread in self._threads:
             thread.join()
-        if self._clock is not None:
+        if self._clock is not None and self._clock.ident is not None:
             self._clock.join()
 
     def _act(self, change: Callable[[], None]) -> None:
@@ -154,11 +154,15 @@ class LanePool:
         if getattr(self._here, "is_outside", False):
             return  # the caller's caller goes on
         self._here.is_outside = True
-        try:
-            while (consequence := self._next_outside()) is not None:
+        failure = None
+        while (consequence := self._next_outside()) is not None:
+            try:
                 consequence()
-        finally:
-            self._here.is_outside = False
+            except RuntimeError as error:  # there is no thread at all
+                failure = error
+        self._here.is_outside = False
+        if failure is not None:
+            raise failure
 
     def _next_outside(self) -> Callable[[], None] | None:
         try:
@@ -192,7 +196,7 @@ class LanePool:
     def _go_on_with(self, queue: _Queue) -> None:
         """Begin the lane's next job if it can be begun, and have threads run what else there is."""
         may_begin = not self._closed and queue.runnable and queue.jobs[0].begin is not None
-        if may_begin and (not queue.running or self._room > 0):
+        if may_begin and (not queue.running or self._has_room(queue)):
             job = self._start(queue)
             self._outside.append(functools.partial(self._begin, queue, job))
         self._dispatch()
@@ -227,18 +231,25 @@ class LanePool:
             where.append(queue)
         queue.listed = where
 
-    @property
-    def _room(self) -> int:
-        """So many jobs may run of lanes of which something runs already."""
-        return self._limit - self._running
+    def _has_room(self, queue: _Queue) -> bool:
+        """Whether a lane of which something runs may have more running."""
+        return self._running < self._limit or queue.running < self._limit // len(self._queues)
 
     @property
     def _runnable(self) -> int:
         """So many jobs could be run by as many threads."""
         if self._closed:
             return len(self._rests)
-        further = max(0, min(len(self._further), self._most_busy - self._busy, self._room))
-        return len(self._rests) + len(self._first) + further
+        return len(self._rests) + len(self._first) + self._further_runnable
+
+    @property
+    def _further_runnable(self) -> int:
+        lanes = len(self._further)
+        if (
+            lanes and self._running >= self._limit
+        ):  # some may have less than their part nevertheless
+            lanes = sum(map(self._has_room, self._further))
+        return max(0, min(lanes, self._most_busy - self._busy))
 
     def _dispatch(self) -> None:
         """Give jobs to threads that are idle, and have as many born as are lacking."""
@@ -254,7 +265,11 @@ class LanePool:
     def _next(self) -> tuple[_Queue, _Job]:
         if self._rests:  # of what is running already
             return self._rests.popleft()
-        queue = (self._first or self._further).popleft()
+        if self._first:
+            queue = self._first.popleft()
+        else:
+            queue = next(filter(self._has_room, self._further))
+            self._further.remove(queue)
         queue.listed = None
         return queue, self._start(queue)
 

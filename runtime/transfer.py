@@ -1,7 +1,7 @@
 """One request on its way over a connection, and its answer: steps of which none waits.
 
-Who makes them, waits in between, until the socket is ready for what the transfer wants next: the
-thread that sends the request, or the one that waits for all answers.
+The first is made by the thread that sends the request, all others by the one that waits for all
+answers: in between, until the socket is ready for what the transfer wants next.
 """
 
 import contextlib

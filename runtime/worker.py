@@ -33,7 +33,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.limits import MAX_EVENT_BYTES
 
 POOL_THREADS = 256
-"""Born when they are needed; a hundred lanes can hang, and the next one still finds a thread."""
+"""Born when they are needed: a hundred lanes can hang while they connect, and the next one finds a thread."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class Worker:
             self.suspensions,
             self._clock_ms,
         )
-        self.alerts = Alerts(settings.alert_webhook, self.exchange.send)
+        alerting = HttpExchange(settings.address_policy, 1)  # no run waits for its last answer
+        self.alerts = Alerts(settings.alert_webhook, alerting.send)
         self.deadlines = Deadlines(settings.max_event_age_seconds, settings.late_events)
         self.hold = HoldQueue(settings.hold)
         self.receipts = Receipts()

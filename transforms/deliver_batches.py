@@ -156,9 +156,8 @@ class _DeliverByTimerFn(beam.DoFn):
         worker = self._worker
         worker.in_flight.wait_for_room(_ROOM_SECONDS)
         if not worker.in_flight.has(key, batch):
-            lane = Lane.of(key)
-            worker.in_flight.wait_for_share(lane)
-            flight = worker.take_off(key, batch, worker.in_flight.obstacle(lane))
+            obstacle = worker.in_flight.obstacle(Lane.of(key))
+            flight = worker.take_off(key, batch, obstacle)
             worker.in_flight.add(key, flight)
         tick.set(Engine.DIRECT.now() + _TICK_SECONDS)
         drain.set(END_OF_INPUT)

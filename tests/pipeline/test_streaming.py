@@ -180,7 +180,7 @@ def test_a_partner_that_hangs_does_not_stop_the_others(
         assert sandbox.counts("hook").accepted == 0
         sandbox.set_fault("hook", None)
         assert eventually(lambda: pubsub.outstanding(SUBSCRIPTION) == 0, 90)
-        interrupt(process)
+        assert interrupt(process) in (0, 3)  # what was held as unanswered may be delivered by now
     hook = report_of(tmp_path)["connectors"]["hook"]
     assert report_of(tmp_path)["balanced"]
     assert hook["delivered"] + hook["held"] == count

@@ -493,3 +493,21 @@ def test_a_disabled_connector_is_sent_nothing(start: Any, sandbox: PartnerSandbo
     outcome = start(EVENTS[:3], enabled=False).outcome
     assert [part.reason for part in outcome.undelivered] == ["disabled"]
     assert len(sandbox.requests("hook")) == before
+
+
+def test_a_mistake_in_sending_ends_the_delivery_and_keeps_its_events(
+    exchange: HttpExchange, sandbox: PartnerSandbox
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("SECRET")
+
+    pool = LanePool(2)
+    deliverer = Deliverer(pool, SecretStore(), partial(sending.begin, exchange), fail)
+    entry = entry_of({**HOOK, "url": sandbox.url("hook"), "concurrency": 1})
+    for _ in range(4):  # more than there are threads
+        delivery = deliverer.start(Lane("hook", ""), entry, EVENTS[:2])
+        assert delivery.wait(20)
+        (kept,) = delivery.outcome.undelivered
+        assert (kept.reason, kept.events) == ("sink_error", EVENTS[:2])
+        assert kept.answer.startswith("LookupError at fail:")
+    pool.close()

@@ -319,6 +319,26 @@ def test_a_lookup_that_hangs_is_left_at_the_deadline_and_costs_one_thread(
         assert post(exchange, url).status == 200
 
 
+@pytest.mark.parametrize("name", ["lookup", "answers"])
+def test_where_the_system_has_no_more_threads_nothing_is_sent(
+    name: str, exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with serving(says(ok())) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            answer = post(exchange, f"http://localhost:{server.port}/")
+            assert (answer.error, answer.detail) == ("network", "can't start new thread")
+        assert server.connections == 0
+        assert post(exchange, f"http://localhost:{server.port}/").status == 200
+
+
 def test_no_more_than_so_many_lookups_hang_at_once(
     exchange: HttpExchange, name_server: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,6 +382,7 @@ def test_an_answer_that_ends_before_its_end_is_a_network_error(
 
     with serving(half) as server:
         assert post(exchange, server.url).error == "network"
+        assert (server.connections, len(server.requests)) == (1, 1)
 
 
 @pytest.mark.parametrize("url", ["http://[::1/x", "ftp://127.0.0.1/x", "http:///x"])
@@ -741,7 +762,7 @@ def test_a_partner_that_hangs_holds_up_no_other(
     sandbox.set_fault("hook", None)
 
 
-def test_close_ends_the_connections_that_are_kept_and_makes_no_more_of_use() -> None:
+def test_close_ends_the_connections_that_are_kept_and_nothing_is_sent_after_it() -> None:
     exchange, ended = HttpExchange(LOCAL, 8), threading.Semaphore(0)
 
     def answer_and_await_the_end(connection: socket.socket, _: bytes) -> None:
@@ -755,6 +776,7 @@ def test_close_ends_the_connections_that_are_kept_and_makes_no_more_of_use() -> 
         exchange.close()
         assert ended.acquire(timeout=DEADLINE_SECONDS)
         assert post(exchange, server.url).error == "network"
+        assert (server.connections, len(server.requests)) == (1, 1)
 
 
 def test_a_thousand_exchanges_leave_no_file_handle_behind(exchange: HttpExchange) -> None:

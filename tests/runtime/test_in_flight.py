@@ -277,9 +277,11 @@ def test_a_partner_that_hangs_is_not_the_one_that_is_waited_for(
 ) -> None:
     monkeypatch.setattr("runtime.in_flight.MAX_BYTES_IN_FLIGHT", 1)
     flying = InFlight()
+    monkeypatch.setattr("runtime.shares.SHARE_EVENTS", len(EVENTS))
+    monkeypatch.setattr("runtime.shares.SILENT_SECONDS", 0)
     hanging = flight_of(deliverer, batch_of(), lane="slow")
     hanging.delivery.started -= 60
-    well = flight_of(deliverer, batch_of(), lane="crm")
+    well = flight_of(deliverer, batch_of(EVENTS[:1]), lane="crm")
     for flight in (hanging, well):
         flying.add(f"{flight.lane.connector}/0/", flight)
     threading.Timer(0.05, well.delivery.give_up, [[], "expired"]).start()
@@ -295,29 +297,13 @@ def test_what_a_partner_that_hangs_does_not_get_is_held(
     deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.shares.SHARE_EVENTS", 2 * len(EVENTS))
+    monkeypatch.setattr("runtime.shares.SILENT_SECONDS", 0)
     slow, flying = Lane("slow", ""), InFlight()
     for name in ("crm", "slow", "slow"):
         assert flying.obstacle(slow) == ""
-        flight = flight_of(deliverer, batch_of(), lane=name)
-        flight.delivery.started -= 60
-        flying.add(f"{name}/0/", flight)
+        flying.add(f"{name}/0/", flight_of(deliverer, batch_of(), lane=name))
     assert flying.obstacle(slow) == "unanswered"
-    flying.wait_for_share(slow)
+    assert flying.obstacle(Lane("crm", "")) == ""
     held = take_off(deliverer, DEADLINES, CONFIG, "slow/0/", batch_of(), NEWEST, "unanswered")
     assert held.delivery.wait(10)
     assert [part.reason for part in held.delivery.outcome.undelivered] == ["unanswered"]
-
-
-def test_what_has_its_share_waits_for_one_of_its_deliveries(
-    deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.shares.SHARE_EVENTS", 2 * len(EVENTS))
-    monkeypatch.setattr("runtime.shares.SILENT_SECONDS", 60)
-    flying = InFlight()
-    flights = [flight_of(deliverer, batch_of(), lane=name) for name in ("slow", "crm", "crm")]
-    for flight in flights:
-        flying.add(f"{flight.lane.connector}/0/", flight)
-    threading.Timer(0.05, flights[1].delivery.give_up, [[], "expired"]).start()
-    flying.wait_for_share(Lane("crm", ""))
-    assert flights[1].delivery.done
-    assert flying.obstacle(Lane("crm", "")) == ""

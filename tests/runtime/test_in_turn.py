@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from runtime.in_turn import InTurn
 
 SECONDS = 20.0
@@ -36,6 +38,20 @@ def test_an_act_may_leave_another() -> None:
 
     in_turn.do(first)
     assert order == ["first", "second"]
+
+
+def test_an_act_that_raises_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    in_turn = InTurn()
+    order = list[str]()
+
+    def fail() -> None:
+        in_turn.do(lambda: order.append("second"))
+        raise KeyError("lane")
+
+    in_turn.do(fail)
+    in_turn.do(lambda: order.append("third"))
+    assert order == ["second", "third"]
+    assert "KeyError" in caplog.text
 
 
 def test_of_many_threads_no_act_is_lost_nor_done_beside_another() -> None:

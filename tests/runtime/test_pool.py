@@ -391,29 +391,30 @@ def test_what_was_begun_in_vain_is_run_before_all_else_of_its_lane() -> None:
     assert pool._queues == {}
 
 
-def test_while_much_is_running_no_lane_has_more_running_than_one() -> None:
+def test_while_much_is_running_no_lane_has_more_than_its_part() -> None:
     begun: Counter[str] = Counter()
 
     def begin(lane: str) -> bool:
         begun[lane] += 1
         return True
 
-    with pool_of(4) as pool:
-        for lane, count in {"a": 6, "b": 3, "c": 1}.items():
+    with pool_of(8) as pool:
+        for lane, count in {"a": 10, "b": 5, "c": 5}.items():
             for _ in range(count):
-                pool.submit(lane, 8, waits, begin=partial(begin, lane))
-        assert begun == {"a": 4, "b": 1, "c": 1}
+                pool.submit(lane, 16, waits, begin=partial(begin, lane))
+        assert begun == {"a": 8, "b": 4, "c": 2}  # the halves of two, the thirds of three
+        pool.end("a")
+        pool.end("b")
+        assert begun == {"a": 8, "b": 4, "c": 2}
         pool.end("c")
-        pool.end("a")
-        assert begun == {"a": 4, "b": 1, "c": 1}
-        pool.end("a")
-        assert begun == {"a": 5, "b": 1, "c": 1}
-        for _ in range(3):
-            pool.end("a")
-        assert eventually(lambda: begun == {"a": 6, "b": 3, "c": 1})
-        pool.end("a")
-        for _ in range(3):
-            pool.end("b")
+        assert begun == {"a": 8, "b": 4, "c": 3}
+        ended = Counter({"a": 1, "b": 1, "c": 1})
+        for lane, count in {"a": 10, "b": 5, "c": 5}.items():
+            for _ in range(count - 1):
+                assert eventually(lambda lane=lane: ended[lane] < begun[lane])
+                ended[lane] += 1
+                pool.end(lane)
+    assert begun == {"a": 10, "b": 5, "c": 5}
     assert pool._queues == {}
     assert pool._running == 0
 
