@@ -13,6 +13,8 @@ SHARE_BYTES = 4_000_000
 SHARE_EVENTS = MAX_OUTSTANDING_MESSAGES // 5
 """What hangs keeps its messages from being acknowledged, and no more are read than may be outstanding."""
 SILENT_SECONDS = 2.0
+OVERTAKEN_SECONDS = 0.15
+"""The same where others have ended a share meanwhile."""
 
 
 @dataclass
@@ -22,8 +24,10 @@ class _Share:
     weight: float = 0.0
     ended: float = 0.0
     """The weight of its deliveries that have ended."""
+    delivered: int = 0
+    """Events that its partner has taken of those on their way."""
     heard_at: float = 0.0
-    """When it had not used up its share, or a delivery was seen to have ended, for the last time."""
+    """When it had not used up its share, or its partner was seen to have taken something, for the last time."""
     others_ended: float = 0.0
     """The weight of what the others had ended by then."""
 
@@ -31,8 +35,8 @@ class _Share:
 class Shares:
     """Of the deliveries of one process; who uses it sees to its threads.
 
-    A connector hangs that has used up its share and has ended nothing since: for two seconds, or while
-    the others have ended as much as a share. Who ends something, however slowly, may have more than a share.
+    A connector hangs that has used up its share and whose partner has taken nothing since, for two seconds, or
+    for 0.15 s in which the others have ended as much as a share. Whose partner takes something may have more.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,18 +64,22 @@ class Shares:
         if share.weight < 1 or len(self._shares) == 1:
             return False
         is_overtaken = self._ended - share.ended - share.others_ended >= 1
-        return is_overtaken or self._clock() - share.heard_at >= SILENT_SECONDS
+        seconds = OVERTAKEN_SECONDS if is_overtaken else SILENT_SECONDS
+        return self._clock() - share.heard_at >= seconds
 
     def _swept(self, connector: str) -> _Share:
         """The share, without what has ended."""
         share = self._shares[connector]
         ended = [delivery for delivery in share.deliveries if delivery.done]
+        weight = sum(map(share.deliveries.pop, ended))
+        delivered = sum(delivery.outcome.tally.delivered for delivery in share.deliveries)
         if ended:
-            weight = sum(map(share.deliveries.pop, ended))
             share.weight = sum(share.deliveries.values())
             share.ended += weight
             self._ended += weight
+        if ended or delivered > share.delivered:
             self._hear(share)
+        share.delivered = delivered
         return share
 
     def _hear(self, share: _Share) -> None:

@@ -7,7 +7,7 @@ import pytest
 from runtime.delivery import Deliverer, Delivery
 from runtime.pool import LanePool
 from runtime.secrets import SecretStore
-from runtime.shares import SHARE_BYTES, SHARE_EVENTS, SILENT_SECONDS, Shares
+from runtime.shares import OVERTAKEN_SECONDS, SHARE_BYTES, SHARE_EVENTS, SILENT_SECONDS, Shares
 from schemas.lane import Lane
 from tests.runtime.configs import config_of, hook
 
@@ -108,9 +108,27 @@ def test_who_ends_something_is_slow_and_does_not_hang(air: Air) -> None:
     assert not air.shares.hangs(SLOW)
 
 
-def test_who_ends_nothing_while_others_end_a_share_hangs_at_once(air: Air) -> None:
+def test_whose_partner_takes_something_of_a_delivery_does_not_hang(air: Air) -> None:
+    air.start(OTHER, 1)
+    first, second = air.start(SLOW, SHARE_BYTES), air.start(SLOW, SHARE_BYTES)
+    for _ in range(3):
+        air.now += SILENT_SECONDS - 0.1
+        second.outcome.tally.delivered += 100
+        assert not air.shares.hangs(SLOW)
+    air.end(second)
+    air.now += SILENT_SECONDS - 0.1
+    first.outcome.tally.delivered += 100  # fewer than were seen of both
+    assert not air.shares.hangs(SLOW)
+    air.now += SILENT_SECONDS - 0.1
+    assert not air.shares.hangs(SLOW)
+    air.now += 0.2
+    assert air.shares.hangs(SLOW)
+
+
+def test_who_ends_nothing_while_others_end_a_share_hangs_sooner(air: Air) -> None:
     air.end(air.start(OTHER, SHARE_BYTES), air.start(SLOW, SHARE_BYTES))  # before it counts
     air.start(SLOW, SHARE_BYTES)
+    air.now += OVERTAKEN_SECONDS + 0.1
     air.end(air.start(OTHER, HALF), air.start(OTHER, 1, SHARE_EVENTS // 4))
     assert not air.shares.hangs(SLOW)
     air.end(air.start(OTHER, 1, SHARE_EVENTS // 4))
@@ -122,7 +140,18 @@ def test_who_ends_nothing_while_others_end_a_share_hangs_at_once(air: Air) -> No
 def test_what_others_have_ended_counts_from_the_last_that_it_ended_itself(air: Air) -> None:
     first = air.start(SLOW, SHARE_BYTES)
     air.start(SLOW, SHARE_BYTES)
+    air.now += OVERTAKEN_SECONDS
     air.end(air.start(OTHER, HALF), first, air.start(OTHER, HALF))
+    air.now += OVERTAKEN_SECONDS + 0.1
     assert not air.shares.hangs(SLOW)
     air.end(air.start(OTHER, HALF))
+    assert air.shares.hangs(SLOW)
+
+
+def test_who_is_overtaken_for_a_moment_does_not_hang(air: Air) -> None:
+    air.start(SLOW, SHARE_BYTES)
+    air.end(*(air.start(OTHER, SHARE_BYTES) for _ in range(4)))
+    air.now += OVERTAKEN_SECONDS - 0.1
+    assert not air.shares.hangs(SLOW)
+    air.now += 0.2
     assert air.shares.hangs(SLOW)
