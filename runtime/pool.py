@@ -114,7 +114,7 @@ class LanePool:
         delay_seconds: float = 0,
         begin: Begin | None = None,
     ) -> None:
-        """Run `task`, which must not raise, when a thread is free and fewer than `cap` of the lane run.
+        """Run `task` when a thread is free and fewer than `cap` of the lane run.
 
         A delay is waited out by no thread. What may need none has a `begin`, which must not wait: it is called
         first, by whoever is at hand. What goes on after either has returned is running until `end` is called,
@@ -155,12 +155,14 @@ class LanePool:
             return  # the caller's caller goes on
         self._here.is_outside = True
         failure = None
-        while (consequence := self._next_outside()) is not None:
-            try:
-                consequence()
-            except RuntimeError as error:  # there is no thread at all
-                failure = error
-        self._here.is_outside = False
+        try:
+            while (consequence := self._next_outside()) is not None:
+                try:
+                    consequence()
+                except RuntimeError as error:  # there is no thread at all
+                    failure = error
+        finally:
+            self._here.is_outside = False
         if failure is not None:
             raise failure
 
@@ -233,7 +235,12 @@ class LanePool:
 
     def _has_room(self, queue: _Queue) -> bool:
         """Whether a lane of which something runs may have more running."""
-        return self._running < self._limit or queue.running < self._limit // len(self._queues)
+        return self._running < self._limit or queue.running < self._part
+
+    @property
+    def _part(self) -> int:
+        """What each lane may have running however much is."""
+        return self._limit // max(1, len(self._queues))
 
     @property
     def _runnable(self) -> int:
@@ -244,11 +251,12 @@ class LanePool:
 
     @property
     def _further_runnable(self) -> int:
-        lanes = len(self._further)
-        if (
-            lanes and self._running >= self._limit
-        ):  # some may have less than their part nevertheless
+        if self._running < self._limit:
+            lanes = len(self._further)
+        elif self._part > 1:
             lanes = sum(map(self._has_room, self._further))
+        else:
+            lanes = 0
         return max(0, min(lanes, self._most_busy - self._busy))
 
     def _dispatch(self) -> None:
@@ -293,7 +301,7 @@ class LanePool:
         self._act(functools.partial(self._come, worker))
         while (given := worker.take()) is not None:
             queue, job = given
-            is_running = _has_begun(job) or bool(job.task())
+            is_running = _has_begun(job) or _goes_on(job)
             del given, job  # they would be kept until there is more to do
             self._act(functools.partial(self._free, worker, queue, is_running))
 
@@ -355,6 +363,15 @@ class LanePool:
             _, _, lane, cap, job = heapq.heappop(self._later)
             self._enqueue(lane, cap, job)
         self._due = self._later[0][0] if self._later else math.inf
+
+
+def _goes_on(job: _Job) -> bool:
+    """Run a job's task; returns whether it goes on though that has returned."""
+    try:
+        return bool(job.task())
+    except Exception as error:  # noqa: BLE001 - a thread would end, and its lane have one less for ever
+        _logger.error("a mistake in a task: %s", type(error).__name__)
+        return False
 
 
 def _has_begun(job: _Job) -> bool:

@@ -452,6 +452,22 @@ def test_what_raises_where_it_should_begin_is_run_by_a_thread() -> None:
     assert pool._busy == 0
 
 
+def test_a_task_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    done = Countdown(1)
+
+    def fail() -> None:
+        raise ValueError("SECRET")
+
+    with pool_of(2) as pool:
+        for _ in range(10):
+            pool.submit("a", 1, fail)
+        pool.submit("a", 1, done)
+        assert done.wait()
+    assert pool._queues == {}
+    assert "ValueError" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
 def test_close_waits_for_the_rest_of_what_was_begun() -> None:
     gate, done = threading.Event(), Countdown(3)
     pool = LanePool(1)
