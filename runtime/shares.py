@@ -22,14 +22,12 @@ class _Share:
     deliveries: dict[Delivery, float] = field(default_factory=dict)
     """Those on their way, with what each is of a share, by its bytes or its events."""
     weight: float = 0.0
-    ended: float = 0.0
-    """The weight of its deliveries that have ended."""
     delivered: int = 0
     """Events that its partner has taken of those on their way."""
     heard_at: float = 0.0
     """When it had not used up its share, or its partner was seen to have taken something, for the last time."""
-    others_ended: float = 0.0
-    """The weight of what the others had ended by then."""
+    ended_by_then: float = 0.0
+    """The weight of what all had ended; what has ended since is the others'."""
 
 
 class Shares:
@@ -63,7 +61,7 @@ class Shares:
         share = self._swept(connector)
         if share.weight < 1 or len(self._shares) == 1:
             return False
-        is_overtaken = self._ended - share.ended - share.others_ended >= 1
+        is_overtaken = self._ended - share.ended_by_then >= 1
         seconds = OVERTAKEN_SECONDS if is_overtaken else SILENT_SECONDS
         return self._clock() - share.heard_at >= seconds
 
@@ -75,7 +73,6 @@ class Shares:
         delivered = sum(delivery.outcome.tally.delivered for delivery in share.deliveries)
         if ended:
             share.weight = sum(share.deliveries.values())
-            share.ended += weight
             self._ended += weight
         if ended or delivered > share.delivered:
             self._hear(share)
@@ -84,4 +81,4 @@ class Shares:
 
     def _hear(self, share: _Share) -> None:
         share.heard_at = self._clock()
-        share.others_ended = self._ended - share.ended
+        share.ended_by_then = self._ended
