@@ -272,6 +272,18 @@ def test_a_full_air_is_waited_for_no_longer_than_asked(
     assert second.delivery.done
 
 
+def test_an_air_that_is_full_of_what_has_ended_is_not_waited_for(
+    deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcomes were not acted on yet: that is what makes room."""
+    monkeypatch.setattr("runtime.in_flight.MAX_BYTES_IN_FLIGHT", 1)
+    flying, ended = InFlight(), flight_of(deliverer, batch_of())
+    flying.add("crm/0/", ended)
+    ended.delivery.give_up([], "expired")
+    flying.wait_for_room(20)
+    assert flying.of("crm/0/") == [ended]
+
+
 def test_a_partner_that_hangs_is_not_the_one_that_is_waited_for(
     deliverer: Deliverer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
