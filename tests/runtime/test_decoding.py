@@ -451,12 +451,16 @@ def test_a_lane_that_begins_anew_forgets_the_times_and_tokens_of_before() -> Non
 # Lanes
 
 
-def test_files_have_a_lane_for_each_type_and_hour_of_publishing() -> None:
-    decoder = decoder_of({"name": "lake", "kind": "avro_files", "path": "/lake"})
+@pytest.mark.parametrize("others", [[], [hook("sharded", shards=5)]])
+def test_files_have_a_lane_for_each_type_and_hour_of_publishing(
+    others: list[dict[str, Any]],
+) -> None:
+    """Whether or not another connector looks at more of each event."""
+    decoder = decoder_of({"name": "lake", "kind": "avro_files", "path": "/lake"}, *others)
     event = json.dumps(sample_event("users.message.email.Open")).encode()
     hour_ms = 3_600_000
     pulls = [Pull(start * hour_ms, (start + 1) * hour_ms - 1, [event]) for start in (0, 500_000)]
-    keys = [key for key, _ in decode(decoder, *pulls).fragments]
+    keys = [key for key, _ in decode(decoder, *pulls).fragments if key.startswith("lake/")]
     assert keys == [f"lake/0/{OPEN}/1970-01-01-00", f"lake/0/{OPEN}/2027-01-15-08"]
 
 
@@ -473,6 +477,15 @@ def test_mparticle_has_a_lane_for_each_feed() -> None:
         "mobile/0/android": 1,
     }
     assert decoder.take_tally().of("mobile").filtered == {"feed_not_configured": 1}
+
+
+def test_old_events_of_a_backfill_have_a_lane_beside_the_new_ones_of_their_pull() -> None:
+    read_at = 1_700_000_000
+    events = [{**PUSH, "id": str(hours), "time": read_at - hours * 3_600} for hours in (1, 80, 2)]
+    pull = Pull(read_at * 1_000, read_at * 1_000, [json.dumps(event).encode() for event in events])
+    decoded = decode(decoder_of({**MOBILE, "historical": True}), pull)
+    found = {key: [json.loads(e)["id"] for e in batch.events] for key, batch in decoded.fragments}
+    assert found == {"m/0/ios": ["1", "2"], "m/0/ios/historical": ["80"]}
 
 
 def shards_of(events: Sequence[dict[str, Any]]) -> list[int]:
