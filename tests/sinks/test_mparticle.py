@@ -598,6 +598,14 @@ def test_events_of_one_user_share_a_batch() -> None:
     assert judged(request).accepted == ["e-0", "e-2", "e-1"]
 
 
+def test_a_request_accounts_for_every_event_in_its_body_in_whichever_batch() -> None:
+    """What it does not account for would not be held when the partner refuses it."""
+    (request,) = requests_of(pack(*[email(number, user) for number, user in enumerate("abcbdaca")]))
+    sent = [found for batch in ids_by_batch(Packed([request], [])) for found in batch]
+    assert [json.loads(event)["id"] for event in request.events] == sent
+    assert sorted(sent) == [f"e-{number}" for number in range(8)]
+
+
 def test_a_users_events_stay_in_order_when_the_users_attributes_change_and_change_back() -> None:
     phones = ["+15550100", "+15550101", "+15550100"]
     events = [email(n, "a", to_phone_number=phone) for n, phone in enumerate(phones)]
