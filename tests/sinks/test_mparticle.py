@@ -361,6 +361,7 @@ def test_a_feed_refers_to_its_own_credentials_alone() -> None:
 def test_what_cannot_be_sent_costs_nothing() -> None:
     deep = b'{"event_type":"x","id":"1","time":1,"properties":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
     assert sink_of().rate_units([b"no event", deep]) == 0
+    assert sink_of().rate_units([b"no event", deep, line(email(1, "a"))]) == 1
 
 
 def test_the_environment_and_the_identity_are_as_set() -> None:

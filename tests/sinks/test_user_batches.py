@@ -104,5 +104,6 @@ def test_a_request_ends_only_where_the_next_batch_would_not_fit(
 def test_batches_are_counted_by_what_they_hold_at_the_most() -> None:
     event = b'{"user":{"external_user_id":"a"},"properties":{}}'
     assert count_batches([event] * 5, 1_000, 2) == 3
+    assert count_batches([event] * 6, 1_000, 3) == 2
     assert count_batches([event] * 5, 2 * len(event), 100) == 3
     assert count_batches([event] * 5, 2 * len(event) - 1, 100) == 5
