@@ -118,6 +118,10 @@ def test_what_turns_or_hides_other_characters_is_taken_out(char: str) -> None:
     assert sanitise(Answer(500, body=f"a{char}b".encode()), []) == "a b"
 
 
+def test_an_answer_that_says_nothing_shows_nothing() -> None:
+    assert sanitise(Answer(500, body=b""), ["key"]) == ""
+
+
 def test_a_long_answer_is_cut() -> None:
     assert sanitise(Answer(500, body=b"x" * 65_536), []) == "x" * MAX_DETAIL_CHARS
 
@@ -158,10 +162,11 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.parametrize("key", [KEY, f"{KEY}&"])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_secret_is_taken_out_in_any_spelling(spelling: str) -> None:
-    body = f"bad key {SPELLINGS[spelling](KEY)}.".encode()
-    assert sanitise(Answer(401, body=body), [KEY]) == "bad key [SECRET]."
+def test_a_secret_is_taken_out_in_any_spelling(spelling: str, key: str) -> None:
+    body = f"bad key {SPELLINGS[spelling](key)}.".encode()
+    assert sanitise(Answer(401, body=body), [key]) == "bad key [SECRET]."
 
 
 @pytest.mark.parametrize("query", ["", "?v=1"])
@@ -224,13 +229,32 @@ def test_a_value_of_a_secret_query_is_shown_where_it_is_too_short_for_a_key(
     assert found == f"no {value if is_shown else '[SECRET]'} here"
 
 
+@pytest.mark.parametrize(("piece", "is_shown"), [("abcd1", True), ("abcde1", False)])
+def test_a_piece_of_a_value_of_a_secret_query_is_shown_where_it_is_too_short_for_a_key(
+    piece: str, is_shown: bool
+) -> None:
+    """Such as an account and its key."""
+    words = "/".join(["in"] * 20)
+    url = f"https://td.example.com/in?key={words}/{piece}/{words}"
+    found = sanitise(Answer(404, body=f"no {piece} here".encode()), [url])
+    assert found == f"no {piece if is_shown else '[SECRET]'} here"
+
+
+@pytest.mark.parametrize("scheme", ["", "Basic ", "Bearer "])
+def test_what_an_authorization_says_is_taken_out_with_or_without_its_scheme(scheme: str) -> None:
+    headers = {"Authorization": f"{scheme}k1M2n3P4"}
+    request = HttpRequest("POST", "https://a.example.com/in", headers, b"")
+    answer = Answer(401, body=b"no k1M2n3P4 here")
+    assert sanitise(answer, spelled_out(request)) == "no [SECRET] here"
+
+
 def test_the_path_and_the_short_values_of_a_url_that_is_no_secret_are_shown() -> None:
     request = HttpRequest("POST", "https://a.example.com/in?v=1&region=us", {}, b"")
     said = "the token for /in expired at 2026-11-21 1h ago in us-1"
     assert sanitise(Answer(401, body=said.encode()), spelled_out(request)) == said
 
 
-@pytest.mark.parametrize("before", [8 * MAX_DETAIL_CHARS - 10, MAX_ANSWER_BYTES - 10])
+@pytest.mark.parametrize("before", [8_192 - 10, MAX_ANSWER_BYTES - 10])
 def test_a_secret_that_loses_its_end_by_a_cut_is_not_shown(before: int) -> None:
     body = (b" " * before + b"abcdefghijklmnopqrstuvwxyz")[:MAX_ANSWER_BYTES]
     assert "abc" not in sanitise(Answer(400, body=body), ["abcdefghijklmnopqrstuvwxyz"])
@@ -253,6 +277,22 @@ def test_a_half_of_a_secret_is_taken_out_for_the_other_may_stand_elsewhere(at: i
     key = "k1M2n3P4q5R6s7T8"
     said = sanitise(Answer(401, {"X-Key": key[:at]}, f"it ends in {key[at:]}.".encode()), [key])
     assert (said == "it ends in [SECRET].") == (len(key) - at >= 8)
+
+
+def test_a_half_is_taken_out_as_often_as_it_is_told_and_at_the_beginning_too() -> None:
+    key = "k1M2n3P4q5R6s7T8"
+    body = f"{key[8:]} or {key[8:]} or {key[8:]}".encode()
+    assert sanitise(Answer(401, body=body), [key]) == "[SECRET] or [SECRET] or [SECRET]"
+
+
+@pytest.mark.parametrize(("length", "is_shown"), [(13, True), (14, False)])
+def test_of_a_long_secret_a_half_is_taken_out_and_nothing_shorter(
+    length: int, is_shown: bool
+) -> None:
+    key = "k1M2n3P4q5R6s7T8u9V0w1X2y3Z4"
+    end = key[-length:]
+    said = sanitise(Answer(401, body=f"it ends in {end}.".encode()), [key])
+    assert said == f"it ends in {end if is_shown else '[SECRET]'}."
 
 
 def test_a_part_too_short_to_be_a_half_is_shown() -> None:
