@@ -1,6 +1,7 @@
 """A plugin for pytest: a mutant is to fail soon, by whichever test, and nobody reads how."""
 
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +20,15 @@ settings.register_profile(
 settings.load_profile("mutants")
 
 
+_MOST_BYTES = 6_000_000_000
+"""What a mutant may take of memory, stacks of hundreds of threads included: one that loops would fill a list
+until there is none left."""
+
+
 def pytest_sessionstart() -> None:
     """Forget what the code remembers: mutants are forked from a process in which it has run."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, most))
     ours = [module for name, module in sys.modules.items() if name.startswith(_PACKAGES)]
     for remembered in {
         id(found): found for module in ours for found in vars(module).values()
