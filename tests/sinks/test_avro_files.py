@@ -17,6 +17,7 @@ from schemas.catalogue import EventType, StorageField, event_types
 from schemas.connector import decode_hook
 from schemas.event import EventHeader, decode_event
 from sinks.avro_files import MAX_NAME_CHARS, AvroFilesConnector, AvroFilesSink, path_name
+from sinks.avro_record import Unwritable, to_record
 from sinks.sink import FileWrite, Packed, Sink
 
 EXAMPLE: dict[str, Any] = {
@@ -162,12 +163,14 @@ def test_the_kind_of_storage_stands_in_the_path_and_in_the_record_name(
     "path", ["", "ftp://host/a", "https://bucket", "gs://", "gs:///a", "s3a://b"]
 )
 def test_a_path_that_is_no_storage_is_refused(path: str) -> None:
-    with pytest.raises(msgspec.ValidationError):
+    with pytest.raises(
+        msgspec.ValidationError, match=r"^a path is a local folder, or gs://bucket/"
+    ):
         sink_of(path=path)
 
 
 @pytest.mark.parametrize("setting", ["cluster", "environment"])
-@pytest.mark.parametrize("word", ["..", "a/b", "", "a b", "a.b"])
+@pytest.mark.parametrize("word", ["..", "a/b", "", "a b", "a.b", "a\n"])
 def test_a_word_of_the_path_is_no_path_itself(setting: str, word: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         sink_of(**{setting: word})
@@ -221,6 +224,14 @@ def test_a_long_event_type_is_cut_and_told_apart_by_a_hash() -> None:
     names = {path_name("x" * 200 + end) for end in ("a", "b")}
     assert len(names) == 2
     assert {len(name) for name in names} == {MAX_NAME_CHARS}
+    digest = hashlib.sha256(b"x" * 200 + b"a").hexdigest()[:16]
+    assert path_name("x" * 200 + "a") == "x" * (MAX_NAME_CHARS - 17) + "-" + digest
+
+
+def test_an_event_whose_properties_cannot_be_read_is_told_of() -> None:
+    lists = b"[" * 5_000 + b"]" * 5_000
+    with pytest.raises(Unwritable, match=r"^the field properties is no object that Avro can hold$"):
+        to_record(b'{"id":"e","time":1,"properties":{"a":' + lists + b"}}", OPEN)
 
 
 # Lanes and files

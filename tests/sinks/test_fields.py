@@ -5,7 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from sinks.fields import LARGE_BYTES, Unencodable, encode_json, is_nested, take_apart
+from sinks.fields import (
+    LARGE_BYTES,
+    Unencodable,
+    append_json,
+    encode_json,
+    is_nested,
+    take_apart,
+)
 
 VALUES = (
     b'"t":"text","n":null,"yes":true,"int":12345678901234567890123,"ratio":1.50,"far":1e400,'
@@ -67,3 +74,19 @@ def test_what_is_nested_too_deeply_is_unencodable() -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     with pytest.raises(Unencodable):
         take_apart(event_of(500).replace(b"[]", deep, 1))
+
+
+def test_what_is_nested_too_deeply_is_told_of_the_event() -> None:
+    lists = b"[" * 5_000 + b"]" * 5_000
+    event = b'{"event_type":"x","id":"e","time":7,"properties":{"a":' + lists + b"}}"
+    with pytest.raises(Unencodable, match=r"^event: .*recursion"):
+        take_apart(event)
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(Unencodable, match=r"^event: nested too deeply$"):
+        encode_json(nested)
+    with pytest.raises(Unencodable, match=r"^event: nested too deeply$"):
+        append_json(nested, bytearray())
+    while nested:  # else all of it would be freed in one go, call by call
+        nested = nested[0]
