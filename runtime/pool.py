@@ -205,7 +205,7 @@ class LanePool:
 
     def _begin(self, queue: _Queue, job: _Job) -> None:
         if not _has_begun(job):
-            self._act(functools.partial(self._put_back, queue.lane, job.task))
+            self.redo(queue.lane, job.task)
 
     def _start(self, queue: _Queue) -> _Job:
         """The next job of a lane, which counts as running from now on."""
@@ -365,19 +365,20 @@ class LanePool:
         self._due = self._later[0][0] if self._later else math.inf
 
 
+def _has_begun(job: _Job) -> bool:
+    """Begin a job, if it can be; its task tells what is wrong, if that raises too."""
+    return job.begin is not None and _is_so(job.begin, "what was to be begun")
+
+
 def _goes_on(job: _Job) -> bool:
     """Run a job's task; returns whether it goes on though that has returned."""
+    return _is_so(job.task, "a task")
+
+
+def _is_so(act: Task, what: str) -> bool:
+    """What it returns, as a truth; what raises is not so."""
     try:
-        return bool(job.task())
+        return bool(act())
     except Exception as error:  # noqa: BLE001 - a thread would end, and its lane have one less for ever
-        _logger.error("a mistake in a task: %s", type(error).__name__)
-        return False
-
-
-def _has_begun(job: _Job) -> bool:
-    """Begin a job, if it can be; what raises counts as not begun."""
-    try:
-        return job.begin is not None and job.begin()
-    except Exception as error:  # noqa: BLE001 - its task tells what is wrong, if it is so again
-        _logger.error("a mistake in what was to be begun: %s", type(error).__name__)
+        _logger.error("a mistake in %s: %s", what, type(error).__name__)
         return False

@@ -23,6 +23,7 @@ from runtime.exchange import MAX_ANSWER_BYTES, HttpExchange
 from runtime.request_head import head_of
 from sandbox.partners import Fault, PartnerSandbox, PostbackSite
 from sinks.sink import Answer, HttpRequest
+from tests.runtime.threads import no_threads
 from tests.runtime.wire import DEADLINE_SECONDS, Script, echo, ok, says, serving
 
 LOCAL = AddressPolicy(allow_local=True)
@@ -323,16 +324,9 @@ def test_a_lookup_that_hangs_is_left_at_the_deadline_and_costs_one_thread(
 def test_where_the_system_has_no_more_threads_nothing_is_sent(
     name: str, exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = threading.Thread.start
-
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name == name:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
     with serving(says(ok())) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", refuse)
+            no_threads(name, patch)
             answer = post(exchange, f"http://localhost:{server.port}/")
             assert (answer.error, answer.detail) == ("network", "can't start new thread")
         assert server.connections == 0

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from runtime.pool import LanePool
+from tests.runtime.threads import no_threads
 
 T = TypeVar("T")
 
@@ -484,17 +485,6 @@ def test_close_waits_for_the_rest_of_what_was_begun() -> None:
 
 
 # Where the system has no more threads
-
-
-def no_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = threading.Thread.start
-
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name == name:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
 
 
 def test_without_any_thread_a_task_is_refused_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
