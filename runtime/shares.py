@@ -21,13 +21,16 @@ OVERTAKEN_SECONDS = 0.15
 class _Share:
     deliveries: dict[Delivery, float] = field(default_factory=dict)
     """Those on their way, with what each is of a share, by its bytes or its events."""
-    weight: float = 0.0
     delivered: int = 0
     """Events that its partner has taken of those on their way."""
     heard_at: float = 0.0
     """When it had not used up its share, or its partner was seen to have taken something, for the last time."""
     ended_by_then: float = 0.0
     """The weight of what all had ended; what has ended since is the others'."""
+
+    @property
+    def weight(self) -> float:
+        return sum(self.deliveries.values())
 
 
 class Shares:
@@ -47,10 +50,9 @@ class Shares:
         if delivery.done:
             return
         share = self._swept(delivery.lane.connector)
-        share.deliveries[delivery] = weight = max(size / SHARE_BYTES, events / SHARE_EVENTS)
         if share.weight < 1:
             self._hear(share)
-        share.weight += weight
+        share.deliveries[delivery] = max(size / SHARE_BYTES, events / SHARE_EVENTS)
 
     def forget(self, delivery: Delivery) -> None:
         """Keep nothing of a delivery that has ended."""
@@ -69,11 +71,8 @@ class Shares:
         """The share, without what has ended."""
         share = self._shares[connector]
         ended = [delivery for delivery in share.deliveries if delivery.done]
-        weight = sum(map(share.deliveries.pop, ended))
+        self._ended += sum(map(share.deliveries.pop, ended))
         delivered = sum(delivery.outcome.tally.delivered for delivery in share.deliveries)
-        if ended:
-            share.weight = sum(share.deliveries.values())
-            self._ended += weight
         if ended or delivered > share.delivered:
             self._hear(share)
         share.delivered = delivered
