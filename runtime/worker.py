@@ -4,10 +4,11 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from runtime.address import PUBLIC_ONLY, AddressPolicy
 from runtime.alerts import Alerts
+from runtime.background import Background
 from runtime.clock import now_ms
 from runtime.config_store import ConfigStore
 from runtime.dead_letters import redacted, write_letters
@@ -34,6 +35,8 @@ from schemas.limits import MAX_EVENT_BYTES
 
 POOL_THREADS = 256
 """Born when they are needed: a hundred lanes can hang while they connect, and the next one finds a thread."""
+WRITING_THREADS = 16
+"""For so many lanes at once: a write to an object store takes its time."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class Worker:
         self.alerts = Alerts(settings.alert_webhook, alerting.send)
         self.deadlines = Deadlines(settings.max_event_age_seconds, settings.late_events)
         self.hold = HoldQueue(settings.hold)
+        self.writes = Background[Any](WRITING_THREADS)
+        """What an engine with one thread has written in the background."""
         self.receipts = Receipts()
         self.ledger = Ledger()
         self.input_read = InputRead()
@@ -145,6 +150,7 @@ class Worker:
     def close(self) -> None:
         while self._ends:
             self._ends.pop()()
+        self.writes.close()
         if self.settings.streaming:
             self._telling.close()
             self._figures.tell()

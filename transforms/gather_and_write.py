@@ -1,9 +1,11 @@
 """Gathering what goes to one file before it is written: the shared half of holding and burying.
 
 A write that fails is tried again by the timer and loses nothing: what could not be written stays in
-state, its shares unsettled.
+state, its shares unsettled. On DirectRunner, which has one thread, files are written in the background and
+the timer comes back for them: a slow storage holds up no other lane.
 """
 
+import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -33,6 +35,8 @@ MAX_FILE_BYTES = 8_000_000
 MAX_GATHERED_BYTES = 32_000_000
 """What all keys of a bundle may gather together."""
 _AGAIN_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
+"""How long a write in the background is given before it is looked at."""
 
 _logger = logging.getLogger(__name__)
 
@@ -42,12 +46,13 @@ Keyed = tuple[str, bytes]
 class FileWriter(ABC):
     """What is done with the encoded elements that one key has gathered."""
 
+    name: str
     window_seconds: float
     """How long they wait for more to come."""
 
     @abstractmethod
     def write(self, worker: Worker, key: str, parts: Sequence[bytes]) -> "Written":
-        """Write them; called again with the same parts, it may double them but not lose them.
+        """Write them, on whatever thread; called again with the same parts, it may double them but not lose them.
 
         Raises:
             StorageError: they are not written.
@@ -74,8 +79,9 @@ class GatherAndWrite(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
     def expand(self, parts: PCollection[Keyed]) -> PCollection[Any]:
         if self.engine is Engine.BOUNDED:
             return parts | "WriteBundle" >> beam.ParDo(_WriteBundleFn(self.settings, self.writer))
+        gather = _GatherInBackgroundFn if self.engine is Engine.DIRECT else _GatherFn
         return parts | "GatherAndWrite" >> beam.ParDo(
-            _GatherFn(self.settings, self.engine, self.writer)
+            gather(self.settings, self.engine, self.writer)
         )
 
 
@@ -122,10 +128,20 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Gathered).decode
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """Parts that were to be written; `written` is None where they could not be."""
+
+    parts: Sequence[bytes]
+    written: Written | None = None
+
+
 @with_known_signatures
 @beam.typehints.with_input_types(tuple[str, bytes])
 @beam.typehints.with_output_types(tuple[str, bytes])
 class _GatherFn(beam.DoFn):
+    """Gathers in state, and writes within the bundle."""
+
     BAG = BagStateSpec("parts", BytesCoder())
     GATHERED = ReadModifyWriteStateSpec("gathered", BytesCoder())
     WINDOW = TimerSpec("window", TimeDomain.REAL_TIME)
@@ -155,14 +171,11 @@ class _GatherFn(beam.DoFn):
         size = len(part) + (_decode(before).size if before else 0)
         bag.add(part)
         gathered.write(_encode(_Gathered(1, size)))
-        written = self._write(key, bag, gathered) if size >= MAX_FILE_BYTES else None
-        if written is not None:
-            yield from written.outputs
-            window.clear()
-            drain.clear()
-        elif not before:
+        if not before:
             window.set(self._engine.now() + self._writer.window_seconds)
             drain.set(END_OF_INPUT)
+        if size >= MAX_FILE_BYTES:
+            yield from self._write(key, bag, gathered, window, drain)
 
     @on_timer(WINDOW)
     def window_is_over(
@@ -173,12 +186,7 @@ class _GatherFn(beam.DoFn):
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> Iterator[Keyed]:
-        written = self._write(key, bag, gathered)
-        if written is not None:
-            yield from written.outputs
-            drain.clear()
-        else:
-            window.set(self._engine.now() + _AGAIN_SECONDS)
+        yield from self._write(key, bag, gathered, window, drain)
 
     @on_timer(DRAIN)
     def input_has_ended(
@@ -189,9 +197,11 @@ class _GatherFn(beam.DoFn):
         window: Any = beam.DoFn.TimerParam(WINDOW),
     ) -> Iterator[Keyed]:
         window.clear()
-        written = self._write(key, bag, gathered)
-        if written is not None:
-            yield from written.outputs
+        while parts := list(bag.read()):
+            attempt = self._last_attempt(key, parts)
+            if attempt.written is None:
+                break
+            yield from self._take(attempt.written, parts[len(attempt.parts) :], bag, gathered)
 
     def finish_bundle(self) -> Iterator[Any]:
         for written in self._written:
@@ -199,17 +209,105 @@ class _GatherFn(beam.DoFn):
             self._worker.receipts.settle(written.tokens)
         return iter(())
 
-    def _write(self, key: str, bag: Any, gathered: Any) -> Written | None:
-        """None where it could not be written."""
+    def _write(self, key: str, bag: Any, gathered: Any, window: Any, drain: Any) -> Iterator[Keyed]:
+        """Write what is gathered, and have the timer come back for what is left of it."""
         parts = list(bag.read())
         if not parts:
-            return Written(Tally(), ())
-        try:
-            written = self._writer.write(self._worker, key, parts)
-        except StorageError as error:
-            _logger.error("%s cannot be written and is kept: %s", key, error)
-            return None
+            return
+        attempt = self._attempt(key, parts)
+        if attempt is None:
+            again_seconds = _LOOK_SECONDS
+        elif attempt.written is None:
+            again_seconds = _AGAIN_SECONDS
+        else:
+            rest = parts[len(attempt.parts) :]
+            yield from self._take(attempt.written, rest, bag, gathered)
+            if not rest:
+                window.clear()
+                drain.clear()
+                return
+            again_seconds = self._writer.window_seconds
+        window.set(self._engine.now() + again_seconds)
+
+    def _take(
+        self, written: Written, rest: Sequence[bytes], bag: Any, gathered: Any
+    ) -> Sequence[Keyed]:
+        """Have state hold the rest only; returns what flows on."""
         self._written.append(written)
         bag.clear()
         gathered.clear()
-        return written
+        if rest:
+            for part in rest:
+                bag.add(part)
+            gathered.write(_encode(_Gathered(1, sum(map(len, rest)))))
+        return written.outputs
+
+    def _attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt | None:
+        """What came of writing the first of these parts; None where that is not known yet."""
+        return self._try(key, parts)
+
+    def _last_attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt:
+        """The same where nobody will come back."""
+        return self._try(key, parts)
+
+    def _try(self, key: str, parts: Sequence[bytes]) -> _Attempt:
+        try:
+            return _Attempt(parts, self._writer.write(self._worker, key, parts))
+        except StorageError as error:
+            _logger.error("%s cannot be written and is kept: %s", key, error)
+            return _Attempt(parts)
+
+
+@with_known_signatures
+class _GatherInBackgroundFn(_GatherFn):
+    """Writes while the bundles go on: state keeps what is being written until it is."""
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._known: set[str] = set()
+        """The writes of which this bundle has seen the end: it may be retried, and see it again."""
+
+    def finish_bundle(self) -> Iterator[Any]:
+        nothing = super().finish_bundle()
+        for name in self._known:
+            self._worker.writes.collect(name)
+        return nothing
+
+    def _attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt | None:
+        name = self._name_of(key)
+        self._worker.writes.begin(name, lambda: self._try_there(key, _of_one_file(parts)))
+        return self._outcome(name, parts)
+
+    def _last_attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt:
+        begun = self._outcome(self._name_of(key), parts, wait_seconds=None)
+        return begun or self._try(key, parts)
+
+    def _outcome(
+        self, name: str, parts: Sequence[bytes], wait_seconds: float | None = 0
+    ) -> _Attempt | None:
+        """What came of a write that was begun, if it is known and of these parts."""
+        if name in self._known:
+            return None
+        attempt: _Attempt | None = self._worker.writes.outcome(name, wait_seconds)
+        if attempt is None:
+            return None
+        self._known.add(name)
+        is_of_these = list(parts[: len(attempt.parts)]) == list(attempt.parts)
+        return attempt if is_of_these else None  # another way a bundle went that was retried
+
+    def _name_of(self, key: str) -> str:
+        return f"{self._writer.name} {key}"
+
+    def _try_there(self, key: str, parts: Sequence[bytes]) -> _Attempt:
+        try:
+            return self._try(key, parts)
+        except Exception as error:  # noqa: BLE001 - nobody would end the write; its text may hold an event
+            _logger.error("%s is kept: a mistake, %s", key, type(error).__name__)
+            return _Attempt(parts)
+
+
+def _of_one_file(parts: Sequence[bytes]) -> Sequence[bytes]:
+    """The first of these parts that make a file."""
+    ends = itertools.accumulate(map(len, parts))
+    whole = sum(1 for end in ends if end < MAX_FILE_BYTES)
+    return parts[: whole + 1]

@@ -44,6 +44,7 @@ class HoldUndelivered(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
 
 
 class _HoldWriter(FileWriter):
+    name = "hold"
     window_seconds = 1
 
     def write(self, worker: Worker, key: str, parts: Sequence[bytes]) -> Written:

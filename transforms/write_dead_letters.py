@@ -28,6 +28,7 @@ class WriteDeadLetters(beam.PTransform[PCollection[Keyed], PCollection[Any]]):
 
 
 class _LetterWriter(FileWriter):
+    name = "bury"
     window_seconds = 5
 
     def write(self, worker: Worker, key: str, parts: Sequence[bytes]) -> Written:  # noqa: ARG002

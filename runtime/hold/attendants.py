@@ -8,10 +8,10 @@ import logging
 import threading
 from dataclasses import dataclass
 
+from runtime.background import Background
 from runtime.hold.attendant import LOOK_MS, Attendant, Outcome
 from runtime.hold.watch import Watch
 from runtime.ledger import Tally
-from runtime.pool import LanePool
 from runtime.storage import StorageError
 from runtime.worker import Worker
 
@@ -22,12 +22,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class _Attended:
-    """A lane, and the turn that runs or has run."""
-
     attendant: Attendant
-    done: threading.Event | None = None
-    """Of the turn that runs; None where none was begun since the last was collected."""
-    outcome: Outcome | None = None
     written: bool = True
     """Whether something was put into the queue since the last turn began."""
     begun: bool = False
@@ -39,7 +34,7 @@ class Attendants:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._pool = LanePool(THREADS)
+        self._turns = Background[Outcome](THREADS)
         self._lanes: dict[str, _Attended] = {}
 
     def attends(self, lane: str) -> bool:
@@ -55,24 +50,17 @@ class Attendants:
         """Begin a turn, unless one runs or waits to be collected."""
         attended = self._of(lane)
         attended.begun = True
-        if attended.done is None:
-            attended.done = threading.Event()
-            self._pool.submit(lane, 1, lambda: self._turn(lane, attended, watch))
+        self._turns.begin(lane, lambda: self._turn(lane, attended, watch))
 
     def outcome(self, lane: str, wait_seconds: float = 0) -> Outcome | None:
         """What the last turn made of the lane; None while it runs, or where none was begun."""
-        attended = self._of(lane)
-        if attended.done is None or not attended.done.wait(wait_seconds):
-            return None
-        return attended.outcome
+        return self._turns.outcome(lane, wait_seconds)
 
     def collect(self, lane: str, outcome: Outcome) -> None:
         """Say that an outcome was acted on, so that the next turn can begin."""
-        attended = self._of(lane)
-        if attended.outcome is outcome:
-            attended.outcome = attended.done = None
-            if outcome.after is None and not attended.written:
-                del self._lanes[lane]
+        self._turns.collect(lane)
+        if outcome.after is None and not self._of(lane).written:
+            del self._lanes[lane]
 
     def has_written(self, lane: str) -> bool:
         """Whether something was put into the queue since the last turn began."""
@@ -81,32 +69,31 @@ class Attendants:
     def leave(self, lane: str, watch: Watch) -> Tally:
         """End attending a lane; what it has is on disk then."""
         tally = self._of(lane).attendant.leave(watch)
+        self._turns.collect(lane)
         self._lanes.pop(lane, None)
         return tally
 
     def close(self) -> None:
-        self._pool.close()
+        self._turns.close()
 
     def _of(self, lane: str) -> _Attended:
         attended = self._lanes.get(lane)
-        if attended is None:
-            attended = self._lanes[lane] = _Attended(Attendant(self._worker, lane))
+        if attended is None:  # what is written in the background asks for it too
+            attended = self._lanes.setdefault(lane, _Attended(Attendant(self._worker, lane)))
         return attended
 
-    def _turn(self, lane: str, attended: _Attended, watch: Watch) -> None:
-        written, attended.written = attended.written, False
+    def _turn(self, lane: str, attended: _Attended, watch: Watch) -> Outcome:
+        if written := attended.written:
+            attended.written = False  # only then: what is put there meanwhile is for the next turn
         try:
-            attended.outcome = attended.attendant.turn(watch, written)
+            return attended.attendant.turn(watch, written)
         except Exception as error:  # noqa: BLE001 - nobody would end the turn
             told = isinstance(error, StorageError)  # the text of another may hold an event
             said = str(error) if told else f"a mistake, {type(error).__name__}"
             _logger.error("lane %s cannot be attended: %s", lane, said)
             attended.written = True
             again_ms = self._worker.now_ms() + LOOK_MS
-            attended.outcome = Outcome(watch, watch, Tally(), again_ms)
-        finally:
-            if attended.done is not None:
-                attended.done.set()
+            return Outcome(watch, watch, Tally(), again_ms)
 
 
 _attendants: dict[Worker, Attendants] = {}

@@ -115,11 +115,9 @@ def letters_in(folder: Path) -> list[dict[str, Any]]:
 
 def held_events(folder: Path, lane: str) -> list[bytes]:
     """The events that a lane of the hold has, read as a person would: lines that have an id."""
-    lines = [
-        line
-        for path in sorted((folder / "held" / "queue" / lane).glob("[!.]*"))  # not what is being written
-        for line in path.read_bytes().splitlines()
-    ]
+    queue = folder / "held" / "queue" / lane
+    whole = sorted(queue.glob("[!.]*"))  # not what is being written
+    lines = [line for path in whole for line in path.read_bytes().splitlines()]
     return [line for line in lines if b'"event_type"' in line]
 
 

@@ -83,8 +83,8 @@ def test_a_step_that_fails_before_its_effect_is_retried_and_counts_once(
     [
         (decode_and_route._DecodeFn, True),
         (deliver_batches._DeliverByTimerFn, False),
-        (gather_and_write._GatherFn, False),
-        (gather_and_write._GatherFn, True),
+        (gather_and_write._GatherInBackgroundFn, False),
+        (gather_and_write._GatherInBackgroundFn, True),
     ],
 )
 def test_a_step_that_fails_after_its_effect_loses_nothing(
