@@ -22,6 +22,7 @@ from runtime.hold.objects import HeldBatch, HeldName, digest_of
 from runtime.hold.watch import MOST_ASKED_MS, Failure, first_watch
 from runtime.storage import StorageError
 from sandbox.partners import Fault, PartnerSandbox
+from schemas.lane import Lane
 from tests.runtime.hold.attending import EVENTS, HOUR, IDS, MINUTE, START, Held, Start
 
 REJECTED = Failure("rejected", "events", 422)
@@ -29,10 +30,11 @@ REFUSED_KEY = Failure("status_401", "lane", 401)
 
 
 class Disk:
-    """The local disk: no file can be made or removed whose path has `broken` in it."""
+    """The local disk: no file can be made or removed whose path has `broken` in it, or read by an `unreadable` name."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.broken: str | None = None
+        self.unreadable: str | None = None
         self._replace, self._unlink, self._read = Path.replace, Path.unlink, Path.read_bytes
         disk = self
 
@@ -45,6 +47,12 @@ class Disk:
                 disk.check(path)
             disk._unlink(path, missing_ok=missing_ok)
 
+        def read(path: Path) -> bytes:
+            if path.name == disk.unreadable:
+                raise OSError(errno.EIO, "Input/output error")
+            return disk._read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read)
         monkeypatch.setattr(Path, "replace", replace)
         monkeypatch.setattr(Path, "unlink", unlink)
 
@@ -194,6 +202,23 @@ def test_what_is_not_isolated_when_a_turn_is_over_goes_on_with_the_next(
     assert held.requests < 300
 
 
+def test_what_is_accepted_of_fresh_events_lets_more_of_the_held_ones_be_buried(
+    start: Start, sandbox: PartnerSandbox
+) -> None:
+    """A partner that takes something does not reject everything, whatever is in the hold."""
+    held = start()
+    sandbox.set_fault("hook", Fault(reject_ids=frozenset(IDS[:160])))
+    held.hold(0, 80, REJECTED)
+    persist(held, 10)
+    entry = held.worker.config.current().connectors["hook"]
+    fresh = held.worker.deliverer.start(Lane("hook", ""), entry, EVENTS[200:201])
+    assert fresh.wait(10)
+    held.hold(80, 160, REJECTED)
+    persist(held, 10)
+    assert held.counts == (0, 0, {"rejected": 160})
+    assert held.watch is None
+
+
 # Storage
 
 
@@ -296,33 +321,29 @@ def test_an_object_that_cannot_be_read_is_passed_over_and_tried_again_later(
 
 
 def test_an_object_that_cannot_be_read_keeps_no_other_from_being_buried(
-    start: Start, sandbox: PartnerSandbox, monkeypatch: pytest.MonkeyPatch
+    start: Start, sandbox: PartnerSandbox, disk: Disk
 ) -> None:
     held = start()
     sandbox.set_fault("hook", Fault(status=401))
-    unreadable = held.hold(0, 50)
+    disk.unreadable = held.hold(0, 50)
     held.now += 1_000
     held.hold(50, 100)
-    read_bytes = Path.read_bytes
-
-    def read(path: Path) -> bytes:
-        if path.name == unreadable:
-            raise OSError(errno.EIO, "Input/output error")
-        return read_bytes(path)
-
-    monkeypatch.setattr(Path, "read_bytes", read)
     held.live(MINUTE, 5_000)
     held.now += 48 * HOUR
     held.live(MINUTE, 5_000)
     assert held.counts == (0, 50, {"expired": 50})
 
 
-def test_a_lane_whose_status_cannot_be_read_keeps_no_other_from_being_adopted(start: Start) -> None:
+def test_a_lane_whose_status_cannot_be_read_keeps_no_other_from_being_adopted(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     held = start()
     held.hold(0, 10)
     HoldQueue(held.worker.settings.hold).put("other", [batch_of(0, 5)])
-    (held.folder / "held" / "status" / "hook.json").mkdir(parents=True)
+    status = held.folder / "held" / "status" / "hook.json"
+    status.mkdir(parents=True)
     assert unattended_lanes(held.worker) == ["other"]
+    assert caplog.messages == [f"lane hook is left alone: storage: {status}: Is a directory"]
 
 
 def test_a_folder_whose_name_is_no_utf_8_is_no_lane(start: Start) -> None:
@@ -374,7 +395,9 @@ def test_what_is_there_though_writing_it_failed_is_adopted(
     assert (hook.adopted, hook.delivered, hook.held) == (10, 10, 0)
 
 
-def test_a_lane_that_cannot_be_listed_fails_a_bounded_run(start: Start) -> None:
+def test_a_lane_that_cannot_be_listed_fails_a_bounded_run(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     """It may have something held, of which the run would say nothing."""
     held = start()
     held.hold(0, 10)
@@ -383,6 +406,20 @@ def test_a_lane_that_cannot_be_listed_fails_a_bounded_run(start: Start) -> None:
     assert release_lane(held.worker, "hook").connectors == {}
     (said,) = held.worker.ledger.unread
     assert said.startswith("lane hook: storage: ")
+    assert caplog.messages == [said.replace("lane hook", "lane hook stays held")]
+
+
+def test_an_object_that_a_bounded_run_cannot_read_stays_held_and_the_log_says_so(
+    start: Start, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = start()
+    name = held.hold(0, 10)
+    disk.unreadable = name
+    assert release_lane(held.worker, "hook").connectors == {}
+    path = held.folder / "held" / "queue" / "hook" / name
+    why = f"storage: {path}: Input/output error"
+    assert caplog.messages == [f"lane hook: {name} stays held: {why}"]
+    assert held.objects() == [name]
 
 
 def _header(**changes: int) -> bytes:
@@ -482,6 +519,15 @@ def test_a_bounded_run_leaves_a_lane_alone_that_a_live_job_attends(
     assert "lane hook is left alone: elsewhere-1-abc attends it" in caplog.text
     held.now += ATTENDED_MS
     assert release_lane(held.worker, "hook").of("hook").delivered == 500
+
+
+def test_a_bounded_run_takes_a_lane_that_its_own_job_has_attended(start: Start) -> None:
+    held = start(rate_limit=0.005)
+    accepted = half_sent(held)
+    status = read_status(held.worker.settings.hold, "hook")
+    assert status is not None
+    assert status.attended_by == held.worker.settings.job
+    assert release_lane(held.worker, "hook").of("hook").delivered >= 500 - accepted
 
 
 def test_a_bounded_run_leaves_a_lane_alone_if_it_cannot_tell_who_attends_it(start: Start) -> None:

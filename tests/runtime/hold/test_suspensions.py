@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from runtime.hold.suspensions import OURS_SECONDS, Suspensions
 
 
@@ -44,20 +46,30 @@ def test_who_attends_a_lane_no_more_believes_the_markers(tmp_path: Path) -> None
     assert (tmp_path / "suspended" / "crm").exists()
 
 
-def test_markers_that_cannot_be_read_leave_what_is_known(tmp_path: Path) -> None:
-    ours = Suspensions(str(tmp_path / "held"))
-    ours.mark("crm", "suspended")
-    (tmp_path / "held" / "suspended" / "crm").unlink()
-    (tmp_path / "held" / "suspended").rmdir()
-    (tmp_path / "held" / "suspended").write_text("a file where the folder should be")
+def test_markers_that_cannot_be_read_leave_what_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, others = (Suspensions(str(tmp_path / "held")) for _ in range(2))
+    others.mark("crm", "suspended")
+    ours.refresh()
+    folder = tmp_path / "held" / "suspended"
+    (folder / "crm").unlink()
+    folder.rmdir()
+    folder.symlink_to(folder)
     ours.refresh()
     assert ours.state_of("crm") == "suspended"
+    (told,) = caplog.messages
+    assert told.startswith(f"which lanes are suspended cannot be read: storage: {folder}: ")
 
 
-def test_a_marker_that_cannot_be_written_is_written_at_the_next_call(tmp_path: Path) -> None:
+def test_a_marker_that_cannot_be_written_is_written_at_the_next_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "held").write_text("a file where the folder should be")
     ours = Suspensions(str(tmp_path / "held"))
     ours.mark("crm", "suspended")
+    why = f"storage: {tmp_path / 'held' / 'suspended' / 'crm'}: File exists"
+    assert f"the state of lane crm cannot be told to others: {why}" in caplog.messages
     (tmp_path / "held").unlink()
     ours.mark("crm", "suspended")
     assert (tmp_path / "held" / "suspended" / "crm").exists()
