@@ -1,6 +1,7 @@
 """Tasks in the background: they run beside the engine's thread, which comes back for what became of them."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ OutcomeT = TypeVar("OutcomeT")
 
 @dataclass
 class _Running(Generic[OutcomeT]):
+    begun: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     outcome: OutcomeT | None = None
 
@@ -27,16 +29,28 @@ class Background(Generic[OutcomeT]):
         self._running: dict[str, _Running[OutcomeT]] = {}
 
     def begin(self, key: str, task: Callable[[], OutcomeT]) -> None:
-        """Begin a task, which must not raise, unless one of the key runs or waits to be collected."""
+        """Begin a task, which must not raise, unless one of the key runs or waits to be collected.
+
+        Raises:
+            RuntimeError: the system has no thread for it; it is not begun.
+        """
         if key in self._running:
             return
         running = self._running[key] = _Running[OutcomeT]()
 
         def run() -> None:
-            running.outcome = task()
-            running.done.set()
+            if self._running.get(key) is not running:
+                return  # it was said that it is not begun
+            try:
+                running.outcome = task()
+            finally:
+                running.done.set()
 
-        self._pool.submit(key, 1, run)
+        try:
+            self._pool.submit(key, 1, run)
+        except RuntimeError:
+            del self._running[key]
+            raise
 
     def outcome(self, key: str, wait_seconds: float | None = 0) -> OutcomeT | None:
         """What became of the key's task; None where none was begun, or it still runs after that time."""
@@ -45,9 +59,24 @@ class Background(Generic[OutcomeT]):
             return None
         return running.outcome
 
-    def collect(self, key: str) -> None:
-        """Say that the outcome was acted on, so that the key's next task can begin."""
-        self._running.pop(key, None)
+    def seconds(self, key: str) -> float | None:
+        """How long ago the key's task was begun; None where there is none that was not collected."""
+        running = self._running.get(key)
+        return None if running is None else time.monotonic() - running.begun
+
+    def wait_for_oldest(self, wait_seconds: float) -> None:
+        """Wait, but no longer than that, until the oldest of the tasks that run has ended."""
+        running = [one for one in list(self._running.values()) if not one.done.is_set()]
+        if running:
+            running[0].done.wait(wait_seconds)
+
+    def collect(self, key: str, outcome: OutcomeT) -> bool:
+        """Say that an outcome was acted on, so that the key's next task can begin; False if it had been before."""
+        running = self._running.get(key)
+        if running is None or running.outcome is not outcome:
+            return False
+        del self._running[key]
+        return True
 
     def close(self) -> None:
         """Wait for the tasks that run; what has not begun is dropped."""

@@ -101,6 +101,8 @@ class Worker:
         self.hold = HoldQueue(settings.hold)
         self.writes = Background[Any](WRITING_THREADS)
         """What an engine with one thread has written in the background."""
+        self.unwritten: dict[str, int] = {}
+        """Bytes that wait for that, by the same keys."""
         self.receipts = Receipts()
         self.ledger = Ledger()
         self.input_read = InputRead()
@@ -148,9 +150,9 @@ class Worker:
         self._telling.start()
 
     def close(self) -> None:
+        self.writes.close()  # what is written may tell those that attend lanes
         while self._ends:
             self._ends.pop()()
-        self.writes.close()
         if self.settings.streaming:
             self._telling.close()
             self._figures.tell()

@@ -7,9 +7,10 @@ the timer comes back for them: a slow storage holds up no other lane.
 
 import itertools
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -33,10 +34,14 @@ from transforms.signatures import with_known_signatures
 
 MAX_FILE_BYTES = 8_000_000
 MAX_GATHERED_BYTES = 32_000_000
-"""What all keys of a bundle may gather together."""
+"""What all keys may gather together: of a bundle, or of a process that writes in the background."""
 _AGAIN_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
-"""How long a write in the background is given before it is looked at."""
+"""How long a write in the background is given before it is looked at; and then as long again as it takes by then."""
+_SLOW_LOOK_SECONDS = 1.0
+"""But no longer than that."""
+_ROOM_SECONDS = 0.2
+"""How long a bundle waits for room where more than `MAX_GATHERED_BYTES` wait for a slow storage."""
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +52,7 @@ class FileWriter(ABC):
     """What is done with the encoded elements that one key has gathered."""
 
     name: str
+    """Tells its files from other writers' of the same key."""
     window_seconds: float
     """How long they wait for more to come."""
 
@@ -130,10 +136,12 @@ _decode = msgspec.msgpack.Decoder(_Gathered).decode
 
 @dataclass(frozen=True)
 class _Attempt:
-    """Parts that were to be written; `written` is None where they could not be."""
+    """What came of writing some parts: they are written, or this is when to come back."""
 
-    parts: Sequence[bytes]
+    parts: Sequence[bytes] = ()
     written: Written | None = None
+    again_seconds: float = _AGAIN_SECONDS
+    ended: float = field(default_factory=time.monotonic)
 
 
 @with_known_signatures
@@ -170,10 +178,11 @@ class _GatherFn(beam.DoFn):
         before = gathered.read()
         size = len(part) + (_decode(before).size if before else 0)
         bag.add(part)
-        gathered.write(_encode(_Gathered(1, size)))
+        self._keep(key, size, gathered)
+        drain.set(END_OF_INPUT)
         if not before:
             window.set(self._engine.now() + self._writer.window_seconds)
-            drain.set(END_OF_INPUT)
+        self._wait_for_room()
         if size >= MAX_FILE_BYTES:
             yield from self._write(key, bag, gathered, window, drain)
 
@@ -186,7 +195,8 @@ class _GatherFn(beam.DoFn):
         window: Any = beam.DoFn.TimerParam(WINDOW),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> Iterator[Keyed]:
-        yield from self._write(key, bag, gathered, window, drain)
+        if gathered.read():
+            yield from self._write(key, bag, gathered, window, drain)
 
     @on_timer(DRAIN)
     def input_has_ended(
@@ -201,7 +211,8 @@ class _GatherFn(beam.DoFn):
             attempt = self._last_attempt(key, parts)
             if attempt.written is None:
                 break
-            yield from self._take(attempt.written, parts[len(attempt.parts) :], bag, gathered)
+            yield from attempt.written.outputs
+            self._take(key, attempt.written, parts[len(attempt.parts) :], bag, gathered)
 
     def finish_bundle(self) -> Iterator[Any]:
         for written in self._written:
@@ -211,40 +222,45 @@ class _GatherFn(beam.DoFn):
 
     def _write(self, key: str, bag: Any, gathered: Any, window: Any, drain: Any) -> Iterator[Keyed]:
         """Write what is gathered, and have the timer come back for what is left of it."""
-        parts = list(bag.read())
-        if not parts:
-            return
-        attempt = self._attempt(key, parts)
-        if attempt is None:
-            again_seconds = _LOOK_SECONDS
-        elif attempt.written is None:
-            again_seconds = _AGAIN_SECONDS
-        else:
-            rest = parts[len(attempt.parts) :]
-            yield from self._take(attempt.written, rest, bag, gathered)
-            if not rest:
+        attempt = self._attempt(key, bag)
+        again_seconds = attempt.again_seconds
+        if attempt.written is not None:
+            yield from attempt.written.outputs
+            left = list(bag.read())[len(attempt.parts) :]
+            size = self._take(key, attempt.written, left, bag, gathered)
+            if not size:
                 window.clear()
                 drain.clear()
                 return
-            again_seconds = self._writer.window_seconds
+            is_full = size >= MAX_FILE_BYTES
+            again_seconds = _LOOK_SECONDS if is_full else self._writer.window_seconds
         window.set(self._engine.now() + again_seconds)
 
     def _take(
-        self, written: Written, rest: Sequence[bytes], bag: Any, gathered: Any
-    ) -> Sequence[Keyed]:
-        """Have state hold the rest only; returns what flows on."""
+        self, key: str, written: Written, left: Sequence[bytes], bag: Any, gathered: Any
+    ) -> int:
+        """Have state hold what is left; returns how many bytes that is."""
         self._written.append(written)
         bag.clear()
-        gathered.clear()
-        if rest:
-            for part in rest:
-                bag.add(part)
-            gathered.write(_encode(_Gathered(1, sum(map(len, rest)))))
-        return written.outputs
+        for part in left:
+            bag.add(part)
+        size = sum(map(len, left))
+        self._keep(key, size, gathered)
+        return size
 
-    def _attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt | None:
-        """What came of writing the first of these parts; None where that is not known yet."""
-        return self._try(key, parts)
+    def _keep(self, key: str, size: int, gathered: Any) -> None:  # noqa: ARG002
+        """Remember how many bytes of a key state holds."""
+        if size:
+            gathered.write(_encode(_Gathered(1, size)))
+        else:
+            gathered.clear()
+
+    def _wait_for_room(self) -> None:
+        """Let something be written first, if too much is gathered."""
+
+    def _attempt(self, key: str, bag: Any) -> _Attempt:
+        """Write what is in the bag, or have the first of it written."""
+        return self._try(key, list(bag.read()))
 
     def _last_attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt:
         """The same where nobody will come back."""
@@ -264,36 +280,57 @@ class _GatherInBackgroundFn(_GatherFn):
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._known: set[str] = set()
-        """The writes of which this bundle has seen the end: it may be retried, and see it again."""
+        self._taken: dict[str, _Attempt] = {}
+        """The writes whose end this bundle acts on: it may be retried, and do so again."""
 
     def finish_bundle(self) -> Iterator[Any]:
         nothing = super().finish_bundle()
-        for name in self._known:
-            self._worker.writes.collect(name)
+        for name, attempt in self._taken.items():
+            self._worker.writes.collect(name, attempt)
         return nothing
 
-    def _attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt | None:
-        name = self._name_of(key)
-        self._worker.writes.begin(name, lambda: self._try_there(key, _of_one_file(parts)))
-        return self._outcome(name, parts)
+    def _keep(self, key: str, size: int, gathered: Any) -> None:
+        super()._keep(key, size, gathered)
+        if size:
+            self._worker.unwritten[self._name_of(key)] = size
+        else:
+            self._worker.unwritten.pop(self._name_of(key), None)
+
+    def _wait_for_room(self) -> None:
+        if sum(self._worker.unwritten.values()) > MAX_GATHERED_BYTES:
+            self._worker.writes.wait_for_oldest(_ROOM_SECONDS)
+
+    def _attempt(self, key: str, bag: Any) -> _Attempt:
+        name, writes = self._name_of(key), self._worker.writes
+        if name in self._taken:
+            return _Attempt(again_seconds=_LOOK_SECONDS)
+        ended: _Attempt | None = writes.outcome(name)
+        if ended is not None and ended.written is not None:
+            return self._taken_of(name, ended, list(bag.read()))
+        if ended is not None and time.monotonic() - ended.ended >= _AGAIN_SECONDS:
+            writes.collect(name, ended)
+        seconds = writes.seconds(name)
+        if seconds is None:
+            parts = _of_one_file(list(bag.read()))
+            writes.begin(name, lambda: self._try_there(key, parts))
+        wait_seconds = max(_LOOK_SECONDS, min(seconds or 0, _SLOW_LOOK_SECONDS))
+        return _Attempt(again_seconds=wait_seconds)
 
     def _last_attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt:
-        begun = self._outcome(self._name_of(key), parts, wait_seconds=None)
-        return begun or self._try(key, parts)
+        name = self._name_of(key)
+        if name not in self._taken:
+            ended: _Attempt | None = self._worker.writes.outcome(name, wait_seconds=None)
+            if ended is not None and ended.written is not None:
+                taken = self._taken_of(name, ended, parts)
+                if taken.written is not None:
+                    return taken
+        return self._try(key, _of_one_file(parts))
 
-    def _outcome(
-        self, name: str, parts: Sequence[bytes], wait_seconds: float | None = 0
-    ) -> _Attempt | None:
-        """What came of a write that was begun, if it is known and of these parts."""
-        if name in self._known:
-            return None
-        attempt: _Attempt | None = self._worker.writes.outcome(name, wait_seconds)
-        if attempt is None:
-            return None
-        self._known.add(name)
-        is_of_these = list(parts[: len(attempt.parts)]) == list(attempt.parts)
-        return attempt if is_of_these else None  # another way a bundle went that was retried
+    def _taken_of(self, name: str, ended: _Attempt, parts: Sequence[bytes]) -> _Attempt:
+        """What was written, if it is the first of these parts; others must not be taken for written."""
+        self._taken[name] = ended
+        is_of_these = list(parts[: len(ended.parts)]) == list(ended.parts)
+        return ended if is_of_these else _Attempt(again_seconds=_LOOK_SECONDS)
 
     def _name_of(self, key: str) -> str:
         return f"{self._writer.name} {key}"

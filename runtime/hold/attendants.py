@@ -58,8 +58,8 @@ class Attendants:
 
     def collect(self, lane: str, outcome: Outcome) -> None:
         """Say that an outcome was acted on, so that the next turn can begin."""
-        self._turns.collect(lane)
-        if outcome.after is None and not self._of(lane).written:
+        is_collected = self._turns.collect(lane, outcome)
+        if is_collected and outcome.after is None and not self._of(lane).written:
             del self._lanes[lane]
 
     def has_written(self, lane: str) -> bool:
@@ -69,7 +69,6 @@ class Attendants:
     def leave(self, lane: str, watch: Watch) -> Tally:
         """End attending a lane; what it has is on disk then."""
         tally = self._of(lane).attendant.leave(watch)
-        self._turns.collect(lane)
         self._lanes.pop(lane, None)
         return tally
 

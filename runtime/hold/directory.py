@@ -117,6 +117,8 @@ class HoldQueue:
             raise ForeignObject(f"the object {name} of lane {lane} is not whole, or not ours")
         try:
             batches = list(decode(content))
+        except ForeignObject as error:
+            raise ForeignObject(f"the object {name} of lane {lane} is cut: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ForeignObject(f"the object {name} of lane {lane} is of no known form") from error
         if sum(len(batch.events) for batch in batches) != known.events:

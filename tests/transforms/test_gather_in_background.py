@@ -190,13 +190,22 @@ class Cell:
 
 
 class Timer:
-    is_set = False
+    due: float | None = None
 
-    def set(self, _: float) -> None:
-        self.is_set = True
+    def set(self, due: float) -> None:
+        self.due = due
 
     def clear(self) -> None:
-        self.is_set = False
+        self.due = None
+
+    @property
+    def is_set(self) -> bool:
+        return self.due is not None
+
+    @property
+    def seconds(self) -> float:
+        assert self.due is not None
+        return self.due - Engine.DIRECT.now()
 
 
 class Files(FileWriter):
@@ -208,9 +217,14 @@ class Files(FileWriter):
     def __init__(self) -> None:
         self.files: list[list[bytes]] = []
         self.may_go_on = threading.Event()
+        self.tries = 0
+        self.errors: list[Exception] = []
 
     def write(self, worker: Worker, key: str, parts: Sequence[bytes]) -> Written:  # noqa: ARG002
+        self.tries += 1
         assert self.may_go_on.wait(10)
+        if self.errors:
+            raise self.errors.pop()
         self.files.append(list(parts))
         tally = Tally()
         tally.of(key).held += len(parts)
@@ -331,3 +345,90 @@ def test_the_end_in_the_bundle_that_takes_a_write_writes_the_rest(step: Step) ->
     step.worker.writes.outcome("kept hook", wait_seconds=10)
     assert step.bundle(b"b", timer=True, end=True) == [b"a", b"b"]
     assert (step.writer.files, step.held) == ([[b"a"], [b"b"]], 2)
+
+
+def test_a_file_is_no_larger_than_it_may_be_and_the_next_follows_at_once(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather_and_write, "MAX_FILE_BYTES", 3)
+    step.writer.window_seconds = 60
+    step.bundle(b"aa", b"bb", b"cc", b"dd", b"e")
+    step.write()
+    assert step.bundle(timer=True) == [b"aa", b"bb"]
+    assert step.window.seconds < 1
+    step.bundle(timer=True)
+    step.write()
+    assert step.bundle(timer=True) == [b"cc", b"dd"]
+    assert 50 < step.window.seconds <= 60
+    step.writer.may_go_on.set()
+    assert step.bundle(end=True) == [b"e"]
+    assert step.writer.files == [[b"aa", b"bb"], [b"cc", b"dd"], [b"e"]]
+
+
+@pytest.mark.parametrize("error", [StorageError("storage", "not today"), RuntimeError("a mistake")])
+def test_what_failed_is_not_tried_again_at_once(
+    error: Exception, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step.writer.errors = [error]
+    step.bundle(b"a", timer=True)
+    step.write()
+    for _ in range(5):
+        assert step.bundle(timer=True) == []
+    assert step.writer.tries == 1
+    monkeypatch.setattr(gather_and_write, "_AGAIN_SECONDS", 0)
+    step.bundle(timer=True)
+    step.write()
+    assert step.bundle(timer=True) == [b"a"]
+    assert (step.writer.tries, step.held) == (2, 1)
+
+
+def test_the_end_tries_again_what_has_failed_before(step: Step) -> None:
+    step.writer.errors = [StorageError("storage", "not today")]
+    step.bundle(b"a", timer=True)
+    step.write()
+    step.writer.may_go_on.set()
+    assert step.bundle(b"b", end=True) == [b"a", b"b"]
+    assert (step.writer.files, step.held) == ([[b"a", b"b"]], 2)
+
+
+def test_a_mistake_at_the_end_is_loud(step: Step) -> None:
+    step.writer.errors = [RuntimeError("a mistake"), RuntimeError("a mistake")]
+    step.bundle(b"a", timer=True)
+    step.write()
+    step.writer.may_go_on.set()
+    with pytest.raises(RuntimeError, match="a mistake"):
+        step.bundle(end=True)
+
+
+def test_what_comes_when_the_end_has_come_is_looked_after(step: Step) -> None:
+    step.writer.errors = [StorageError("storage", "not today")]
+    step.writer.may_go_on.set()
+    step.bundle(b"a", end=True)
+    step.drain.clear()
+    step.bundle(b"b")
+    assert step.drain.is_set
+    assert step.bundle(end=True) == [b"a", b"b"]
+
+
+def test_a_write_that_takes_its_time_is_looked_at_less_often(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step.bundle(b"a", timer=True)
+    assert step.window.seconds <= 0.05
+    monkeypatch.setattr(step.worker.writes, "seconds", lambda _: 30.0)
+    step.bundle(timer=True)
+    assert 0.5 < step.window.seconds <= 1.0
+
+
+def test_what_is_gathered_waits_for_room_while_a_write_takes_its_time(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather_and_write, "MAX_GATHERED_BYTES", 2)
+    monkeypatch.setattr(gather_and_write, "_ROOM_SECONDS", 10)
+    step.bundle(b"aa", timer=True)
+    threading.Timer(0.1, step.writer.may_go_on.set).start()
+    step.bundle(b"b")
+    assert step.writer.files == [[b"aa"]]
+    assert step.worker.unwritten == {"kept hook": 3}
+    step.bundle(end=True)
+    assert step.worker.unwritten == {}

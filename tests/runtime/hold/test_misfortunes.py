@@ -447,7 +447,9 @@ def _header(**changes: int) -> bytes:
         _header() + EVENTS[0] + b"\n" + _header() + EVENTS[1] + b"\n",
     ],
 )
-def test_an_object_of_no_known_form_is_set_aside(content: bytes, start: Start) -> None:
+def test_an_object_of_no_known_form_is_set_aside(
+    content: bytes, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     held = start()
     name = str(HeldName(1, 1, 1, digest_of(content)))
     queue = held.folder / "held" / "queue" / "hook"
@@ -456,7 +458,11 @@ def test_an_object_of_no_known_form_is_set_aside(content: bytes, start: Start) -
     held.hold(0, 20)
     persist(held, 10)
     assert held.counts == (20, 0, {})
-    assert [path.name for path in (held.folder / "held" / "set-aside" / "hook").iterdir()] == [name]
+    (aside,) = (held.folder / "held" / "set-aside" / "hook").iterdir()
+    assert aside.name == name
+    (told,) = (said for said in caplog.messages if said.startswith("set aside"))
+    about = f"set aside as {aside}: the object {name} of lane hook "
+    assert told.startswith((f"{about}is of", f"{about}is cut", f"{about}has "))
 
 
 # The partner

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.hold import suspensions
 from runtime.hold.suspensions import OURS_SECONDS, Suspensions
+from tests.pipeline.running import eventually
 
 
 def test_a_marker_of_another_process_is_seen_and_its_end_as_well(tmp_path: Path) -> None:
@@ -73,3 +75,18 @@ def test_a_marker_that_cannot_be_written_is_written_at_the_next_call(
     (tmp_path / "held").unlink()
     ours.mark("crm", "suspended")
     assert (tmp_path / "held" / "suspended" / "crm").exists()
+
+
+def test_who_follows_the_markers_sees_what_others_have_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspensions, "LOOK_SECONDS", 0.01)
+    ours, others = (Suspensions(str(tmp_path / "held")) for _ in range(2))
+    ours.follow()
+    try:
+        others.mark("crm", "suspended")
+        assert eventually(lambda: ours.state_of("crm") == "suspended")
+        others.mark("crm", None)
+        assert eventually(lambda: ours.state_of("crm") is None)
+    finally:
+        ours.close()
