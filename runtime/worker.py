@@ -35,7 +35,7 @@ from schemas.limits import MAX_EVENT_BYTES
 
 POOL_THREADS = 256
 """Born when they are needed: a hundred lanes can hang while they connect, and the next one finds a thread."""
-WRITING_THREADS = 16
+BACKGROUND_THREADS = 16
 """For so many lanes at once: a write to an object store takes its time."""
 
 
@@ -99,10 +99,10 @@ class Worker:
         self.alerts = Alerts(settings.alert_webhook, alerting.send)
         self.deadlines = Deadlines(settings.max_event_age_seconds, settings.late_events)
         self.hold = HoldQueue(settings.hold)
-        self.writes = Background[Any](WRITING_THREADS)
-        """What an engine with one thread has written in the background."""
+        self.background = Background[Any](BACKGROUND_THREADS)
+        """Where an engine with one thread has done what waits for storage."""
         self.unwritten: dict[str, int] = {}
-        """Bytes that wait for that, by the same keys."""
+        """Bytes that wait to be written there, by the same keys."""
         self.receipts = Receipts()
         self.ledger = Ledger()
         self.input_read = InputRead()
@@ -150,7 +150,7 @@ class Worker:
         self._telling.start()
 
     def close(self) -> None:
-        self.writes.close()  # what is written may tell those that attend lanes
+        self.background.close()  # what is written may tell those that attend lanes
         while self._ends:
             self._ends.pop()()
         if self.settings.streaming:

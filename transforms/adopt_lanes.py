@@ -1,7 +1,7 @@
 """AdoptLanes: lanes with something held that nobody attends are found, at the start and later."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from transforms.engine import END_OF_INPUT, Engine
 from transforms.signatures import with_known_signatures
 
 LOOK_SECONDS = 60.0
+_FOUND_SECONDS = 0.1
+"""How long the background is given before it is asked what it has found."""
+_ADOPTION = "adoption"
 
 _logger = logging.getLogger(__name__)
 
@@ -82,24 +85,45 @@ class _FindFn(beam.DoFn):
         look: Any = beam.DoFn.TimerParam(LOOK),
         drain: Any = beam.DoFn.TimerParam(DRAIN),
     ) -> Iterator[Notice]:
-        yield from self._find()
-        look.set(self._engine.now() + LOOK_SECONDS)
+        yield from self._look(look)
         drain.set(END_OF_INPUT)
 
     @on_timer(LOOK)
     def look_again(self, look: Any = beam.DoFn.TimerParam(LOOK)) -> Iterator[Notice]:
-        yield from self._find()
-        look.set(self._engine.now() + LOOK_SECONDS)
+        yield from self._look(look)
 
     @on_timer(DRAIN)
     def input_has_ended(self, look: Any = beam.DoFn.TimerParam(LOOK)) -> None:
         look.clear()
 
-    def _find(self) -> Iterator[Notice]:
-        try:
-            lanes = unattended_lanes(self._worker)
-        except StorageError as error:
-            _logger.error("which lanes have something held cannot be read: %s", error)
-            return
-        for lane in lanes:
+    def _look(self, look: Any) -> Iterator[Notice]:
+        """Yield what is found, and come back: for what the background finds, or after a while."""
+        found = self._find()
+        for lane in found or ():
             yield lane, ADOPT
+        look.set(self._engine.now() + (_FOUND_SECONDS if found is None else LOOK_SECONDS))
+
+    def _find(self) -> Sequence[str] | None:
+        """The lanes that nobody attends; None where that is not known yet.
+
+        To list all that a bucket holds takes seconds, for which DirectRunner's one thread does not wait.
+        """
+        if self._engine is not Engine.DIRECT:
+            return _unattended(self._worker)
+        background = self._worker.background
+        found: Sequence[str] | None = background.outcome(_ADOPTION)
+        if found is None:
+            background.begin(_ADOPTION, lambda: _unattended(self._worker))
+        else:  # a bundle that is retried finds them at the next look
+            background.collect(_ADOPTION, found)
+        return found
+
+
+def _unattended(worker: Worker) -> Sequence[str]:
+    try:
+        return unattended_lanes(worker)
+    except StorageError as error:
+        _logger.error("which lanes have something held cannot be read: %s", error)
+    except Exception as error:  # noqa: BLE001 - nobody would look again
+        _logger.error("which lanes have something held is not known: %s", type(error).__name__)
+    return []

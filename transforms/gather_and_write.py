@@ -286,7 +286,7 @@ class _GatherInBackgroundFn(_GatherFn):
     def finish_bundle(self) -> Iterator[Any]:
         nothing = super().finish_bundle()
         for name, attempt in self._taken.items():
-            self._worker.writes.collect(name, attempt)
+            self._worker.background.collect(name, attempt)
         return nothing
 
     def _keep(self, key: str, size: int, gathered: Any) -> None:
@@ -298,28 +298,28 @@ class _GatherInBackgroundFn(_GatherFn):
 
     def _wait_for_room(self) -> None:
         if sum(self._worker.unwritten.values()) > MAX_GATHERED_BYTES:
-            self._worker.writes.wait_for_oldest(_ROOM_SECONDS)
+            self._worker.background.wait_for_oldest(_ROOM_SECONDS)
 
     def _attempt(self, key: str, bag: Any) -> _Attempt:
-        name, writes = self._name_of(key), self._worker.writes
+        name, background = self._name_of(key), self._worker.background
         if name in self._taken:
             return _Attempt(again_seconds=_LOOK_SECONDS)
-        ended: _Attempt | None = writes.outcome(name)
+        ended: _Attempt | None = background.outcome(name)
         if ended is not None and ended.written is not None:
             return self._taken_of(name, ended, list(bag.read()))
         if ended is not None and time.monotonic() - ended.ended >= _AGAIN_SECONDS:
-            writes.collect(name, ended)
-        seconds = writes.seconds(name)
+            background.collect(name, ended)
+        seconds = background.seconds(name)
         if seconds is None:
             parts = _of_one_file(list(bag.read()))
-            writes.begin(name, lambda: self._try_there(key, parts))
+            background.begin(name, lambda: self._try_there(key, parts))
         wait_seconds = max(_LOOK_SECONDS, min(seconds or 0, _SLOW_LOOK_SECONDS))
         return _Attempt(again_seconds=wait_seconds)
 
     def _last_attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt:
         name = self._name_of(key)
         if name not in self._taken:
-            ended: _Attempt | None = self._worker.writes.outcome(name, wait_seconds=None)
+            ended: _Attempt | None = self._worker.background.outcome(name, wait_seconds=None)
             if ended is not None and ended.written is not None:
                 taken = self._taken_of(name, ended, parts)
                 if taken.written is not None:

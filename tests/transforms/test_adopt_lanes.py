@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +90,56 @@ def test_what_another_job_left_while_we_run_is_found_and_delivered(
         attend(tmp_path, attended_by="")  # the other job has ended
         assert eventually(lambda: set(ids_of(EVENTS)) <= set(sandbox.accepted_ids("hook")))
         run.end()
+
+
+@pytest.mark.usefixtures("pubsub")
+def test_a_hold_that_takes_its_time_to_be_listed_stops_no_lane(
+    publisher: pubsub_v1.PublisherClient,
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_go_on = threading.Event()
+    iterdir = Path.iterdir
+
+    def slow(folder: Path) -> Iterator[Path]:
+        if folder == tmp_path / "held" / "queue":
+            assert may_go_on.wait(60)
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", slow)
+    leave_lane(tmp_path, attended_by="")
+    url = sandbox.url("busy")
+    connectors = [{"name": "busy", "kind": "postback", "url": url, "batch_window": "200 ms"}]
+    connectors.append({"name": "hook", "kind": "postback", "url": sandbox.url("hook")})
+    with streaming_run(tmp_path, connectors) as run:
+        publish(publisher, EVENTS[:5])
+        assert eventually(lambda: len(sandbox.accepted_ids("busy")) == 5)
+        assert not set(ids_of(EVENTS[5:])) & set(sandbox.accepted_ids("hook"))
+        may_go_on.set()
+        assert eventually(lambda: set(ids_of(EVENTS)) <= set(sandbox.accepted_ids("hook")))
+        run.end()
+
+
+@pytest.mark.usefixtures("pubsub", "publisher")
+def test_a_hold_that_cannot_be_listed_is_listed_again(
+    sandbox: PartnerSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors: list[Exception] = [RuntimeError("a mistake"), OSError("Input/output error")]
+    iterdir = Path.iterdir
+
+    def failing(folder: Path) -> Iterator[Path]:
+        if folder == tmp_path / "held" / "queue" and errors:
+            raise errors.pop()
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", failing)
+    leave_lane(tmp_path, attended_by="")
+    connectors = [{"name": "hook", "kind": "postback", "url": sandbox.url("hook")}]
+    with streaming_run(tmp_path, connectors) as run:
+        assert eventually(lambda: set(ids_of(EVENTS)) <= set(sandbox.accepted_ids("hook")))
+        run.end()
+    assert len([said for said in caplog.messages if said.startswith("which lanes have")]) == 2

@@ -268,7 +268,7 @@ class Step:
     def write(self) -> None:
         """Let what is being written be written, and wait until it is."""
         self.writer.may_go_on.set()
-        assert self.worker.writes.outcome("kept hook", wait_seconds=10) is not None
+        assert self.worker.background.outcome("kept hook", wait_seconds=10) is not None
         self.writer.may_go_on.clear()
 
     @property
@@ -342,7 +342,7 @@ def test_the_end_in_the_bundle_that_takes_a_write_writes_the_rest(step: Step) ->
     step.bundle(b"a")
     step.bundle(timer=True)
     step.writer.may_go_on.set()
-    step.worker.writes.outcome("kept hook", wait_seconds=10)
+    step.worker.background.outcome("kept hook", wait_seconds=10)
     assert step.bundle(b"b", timer=True, end=True) == [b"a", b"b"]
     assert (step.writer.files, step.held) == ([[b"a"], [b"b"]], 2)
 
@@ -415,7 +415,7 @@ def test_a_write_that_takes_its_time_is_looked_at_less_often(
 ) -> None:
     step.bundle(b"a", timer=True)
     assert step.window.seconds <= 0.05
-    monkeypatch.setattr(step.worker.writes, "seconds", lambda _: 30.0)
+    monkeypatch.setattr(step.worker.background, "seconds", lambda _: 30.0)
     step.bundle(timer=True)
     assert 0.5 < step.window.seconds <= 1.0
 

@@ -16,7 +16,7 @@ def test_what_is_written_while_the_worker_closes_leaves_nobody_behind(start: Sta
         attendants_of(worker).wrote("hook")
         return True
 
-    worker.writes.begin("hold hook", write)
+    worker.background.begin("hold hook", write)
     closing = threading.Thread(target=worker.close)
     closing.start()
     may_go_on.set()
