@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.graph import Source, build
 from runtime.address import AddressPolicy
+from runtime.reporting import make_report
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
 from tests.pipeline.running import SUBSCRIPTION
@@ -52,3 +53,11 @@ def streaming_run(folder: Path, connectors: list[dict[str, Any]]) -> Iterator[St
     finally:
         subscriber.close()
         close_worker(settings)
+
+
+def balanced(run: StreamingRun) -> dict[str, Any]:
+    """What became of the events of each connector, all of them accounted for."""
+    config = run.worker.config.current()
+    report = make_report(run.worker.ledger.read(), config, run.worker.config.throughout, 0, "test")
+    assert report.balanced, report
+    return dict(report.connectors)

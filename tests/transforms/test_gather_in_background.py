@@ -11,14 +11,13 @@ from google.cloud import pubsub_v1
 
 from runtime.hold.directory import HoldQueue
 from runtime.ledger import Tally
-from runtime.reporting import make_report
 from runtime.storage import StorageError
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
-from sandbox.partners import Fault, PartnerSandbox, PostbackSite
+from sandbox.partners import PartnerSandbox
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
 from tests.pipeline.running import SUBSCRIPTION, eventually, held_events, ids_of, publish
-from tests.transforms.streaming_run import StreamingRun, streaming_run
+from tests.transforms.streaming_run import StreamingRun, balanced, streaming_run
 from transforms import gather_and_write
 from transforms.engine import Engine
 from transforms.gather_and_write import FileWriter, Written
@@ -27,21 +26,14 @@ EVENTS = list(sample_events(300, seed=9))
 
 
 @pytest.fixture
-def sandbox() -> Iterator[PartnerSandbox]:
-    with PartnerSandbox({"hook": PostbackSite(), "down": PostbackSite()}) as running:
-        running.set_fault("down", Fault(status=503))
-        yield running
-
-
-@pytest.fixture
 def run(
     pubsub: EmbeddedPubSub,  # noqa: ARG001 - it has to be there
     publisher: pubsub_v1.PublisherClient,  # noqa: ARG001
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
     tmp_path: Path,
 ) -> Iterator[StreamingRun]:
     connectors = [
-        {"name": name, "kind": "postback", "url": sandbox.url(name), "batch_window": "100 ms"}
+        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "100 ms"}
         for name in ("hook", "down")
     ]
     with streaming_run(tmp_path, connectors) as running:
@@ -73,31 +65,25 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
     slow.go_on()
 
 
-def is_balanced(run: StreamingRun) -> bool:
-    config = run.worker.config.current()
-    report = make_report(run.worker.ledger.read(), config, run.worker.config.throughout, 0, "test")
-    return report.balanced
-
-
 def test_a_slow_disk_stops_no_other_lane(
     disk: SlowDisk,
     run: StreamingRun,
     pubsub: EmbeddedPubSub,
     publisher: pubsub_v1.PublisherClient,
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
     tmp_path: Path,
 ) -> None:
     publish(publisher, [*EVENTS[:100], b"no event"])
     assert eventually(lambda: disk.waiting >= 2)  # what is held, and what is buried
     publish(publisher, EVENTS[100:])
-    assert eventually(lambda: len(sandbox.accepted_ids("hook")) == 300)
+    assert eventually(lambda: len(hook_and_down.accepted_ids("hook")) == 300)
     assert pubsub.acknowledged(SUBSCRIPTION) == 0
     disk.go_on()
     assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 301)
     run.end()
-    assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(EVENTS))
+    assert sorted(hook_and_down.accepted_ids("hook")) == sorted(ids_of(EVENTS))
     assert sorted(ids_of(held_events(tmp_path, "down"))) == sorted(ids_of(EVENTS))
-    assert is_balanced(run)
+    assert balanced(run)
 
 
 def test_a_run_that_ends_waits_for_what_is_being_written(
@@ -105,13 +91,13 @@ def test_a_run_that_ends_waits_for_what_is_being_written(
     run: StreamingRun,
     pubsub: EmbeddedPubSub,
     publisher: pubsub_v1.PublisherClient,
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
     tmp_path: Path,
 ) -> None:
     publish(publisher, EVENTS[:100])
     assert eventually(lambda: disk.waiting >= 1)
     publish(publisher, EVENTS[100:200])
-    assert eventually(lambda: len(sandbox.accepted_ids("hook")) == 200)
+    assert eventually(lambda: len(hook_and_down.accepted_ids("hook")) == 200)
     ending = threading.Thread(target=run.end)
     ending.start()
     disk.go_on()
@@ -119,7 +105,7 @@ def test_a_run_that_ends_waits_for_what_is_being_written(
     assert not ending.is_alive()
     assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 200)
     assert sorted(ids_of(held_events(tmp_path, "down"))) == sorted(ids_of(EVENTS[:200]))
-    assert is_balanced(run)
+    assert balanced(run)
 
 
 def test_what_gathers_while_a_file_is_written_goes_to_further_files(
@@ -139,7 +125,7 @@ def test_what_gathers_while_a_file_is_written_goes_to_further_files(
     run.end()
     assert sorted(ids_of(held_events(tmp_path, "down"))) == sorted(ids_of(EVENTS))
     assert len(list((tmp_path / "held" / "queue" / "down").iterdir())) > 1
-    assert is_balanced(run)
+    assert balanced(run)
 
 
 @pytest.mark.parametrize("error", [StorageError("storage", "not today"), RuntimeError("a mistake")])
@@ -164,7 +150,7 @@ def test_what_raises_there_is_tried_again_and_counted_once(
     assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 300)
     run.end()
     assert sorted(ids_of(held_events(tmp_path, "down"))) == sorted(ids_of(EVENTS))
-    assert is_balanced(run)
+    assert balanced(run)
 
 
 class Bag(list[bytes]):

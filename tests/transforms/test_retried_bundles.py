@@ -1,15 +1,14 @@
 """A bundle that fails and is retried: counted once, delivered at least once, nothing acknowledged
 before its effect."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.cloud import pubsub_v1
 
-from runtime.reporting import make_report
-from sandbox.partners import Fault, PartnerSandbox, PostbackSite
+from sandbox.partners import PartnerSandbox
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
 from tests.pipeline.running import (
@@ -19,17 +18,10 @@ from tests.pipeline.running import (
     ids_of,
     publish,
 )
-from tests.transforms.streaming_run import StreamingRun, streaming_run
+from tests.transforms.streaming_run import balanced, streaming_run
 from transforms import decode_and_route, deliver_batches, gather_and_write
 
 EVENTS = list(sample_events(300, seed=8))
-
-
-@pytest.fixture
-def sandbox() -> Iterator[PartnerSandbox]:
-    with PartnerSandbox({"hook": PostbackSite(), "down": PostbackSite()}) as running:
-        running.set_fault("down", Fault(status=503))
-        yield running
 
 
 def failing(method: Callable[..., Any], times: int, after: bool) -> Callable[..., Any]:
@@ -47,24 +39,17 @@ def failing(method: Callable[..., Any], times: int, after: bool) -> Callable[...
     return work
 
 
-def balanced(run: StreamingRun) -> dict[str, Any]:
-    config = run.worker.config.current()
-    report = make_report(run.worker.ledger.read(), config, run.worker.config.throughout, 0, "test")
-    assert report.balanced, report
-    return dict(report.connectors)
-
-
 def test_a_step_that_fails_before_its_effect_is_retried_and_counts_once(
     monkeypatch: pytest.MonkeyPatch,
     pubsub: EmbeddedPubSub,
     publisher: pubsub_v1.PublisherClient,
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
     tmp_path: Path,
 ) -> None:
     broken = failing(decode_and_route._DecodeFn.process, times=2, after=True)
     monkeypatch.setattr(decode_and_route._DecodeFn, "process", broken)
     connectors = [
-        {"name": name, "kind": "postback", "url": sandbox.url(name), "batch_window": "200 ms"}
+        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "200 ms"}
         for name in ("hook", "down")
     ]
     with streaming_run(tmp_path, connectors) as run:
@@ -74,7 +59,7 @@ def test_a_step_that_fails_before_its_effect_is_retried_and_counts_once(
         reports = balanced(run)
     assert reports["hook"].offered == reports["hook"].delivered == 300
     assert reports["down"].offered == reports["down"].held == 300
-    assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(EVENTS))
+    assert sorted(hook_and_down.accepted_ids("hook")) == sorted(ids_of(EVENTS))
     assert sorted(ids_of(held_events(tmp_path, "down"))) == sorted(ids_of(EVENTS))
 
 
@@ -92,22 +77,22 @@ def test_a_step_that_fails_after_its_effect_loses_nothing(
     after: bool,
     monkeypatch: pytest.MonkeyPatch,
     publisher: pubsub_v1.PublisherClient,
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(step, "finish_bundle", failing(step.finish_bundle, 2, after))
     connectors = [
-        {"name": name, "kind": "postback", "url": sandbox.url(name), "batch_window": "200 ms"}
+        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "200 ms"}
         for name in ("hook", "down")
     ]
     with streaming_run(tmp_path, connectors) as run:
         publish(publisher, EVENTS)
         assert eventually(
             lambda: (
-                set(sandbox.accepted_ids("hook")) == set(ids_of(EVENTS))
+                set(hook_and_down.accepted_ids("hook")) == set(ids_of(EVENTS))
                 and set(ids_of(held_events(tmp_path, "down"))) == set(ids_of(EVENTS))
             )
         )
         run.end()
-    assert set(sandbox.accepted_ids("hook")) == set(ids_of(EVENTS))
+    assert set(hook_and_down.accepted_ids("hook")) == set(ids_of(EVENTS))
     assert set(ids_of(held_events(tmp_path, "down"))) == set(ids_of(EVENTS))

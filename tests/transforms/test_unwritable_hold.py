@@ -8,7 +8,7 @@ import pytest
 from google.cloud import pubsub_v1
 
 from runtime import receipts, subscriber
-from sandbox.partners import Fault, PartnerSandbox, PostbackSite
+from sandbox.partners import PartnerSandbox
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
 from tests.pipeline.running import SUBSCRIPTION, eventually, held_events, ids_of, publish
@@ -20,17 +20,10 @@ MOST = 300
 
 
 @pytest.fixture
-def sandbox() -> Iterator[PartnerSandbox]:
-    with PartnerSandbox({"hook": PostbackSite(), "down": PostbackSite()}) as running:
-        running.set_fault("down", Fault(status=503))
-        yield running
-
-
-@pytest.fixture
 def run(
     pubsub: EmbeddedPubSub,  # noqa: ARG001 - it has to be there
     publisher: pubsub_v1.PublisherClient,  # noqa: ARG001
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[StreamingRun]:
@@ -40,7 +33,7 @@ def run(
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "queue").write_text("in the way")
     connectors = [
-        {"name": name, "kind": "postback", "url": sandbox.url(name), "batch_window": "200 ms"}
+        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "200 ms"}
         for name in ("hook", "down")
     ]
     with streaming_run(tmp_path, connectors) as running:
@@ -51,20 +44,20 @@ def test_reading_stops_while_the_hold_cannot_be_written_and_goes_on_when_it_can(
     run: StreamingRun,
     pubsub: EmbeddedPubSub,
     publisher: pubsub_v1.PublisherClient,
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
     publish(publisher, EVENTS)
     assert eventually(lambda: run.worker.receipts.outstanding >= MOST)
     assert eventually(lambda: "cannot be written and is kept" in caplog.text)
-    in_time = len(sandbox.accepted_ids("hook"))
+    in_time = len(hook_and_down.accepted_ids("hook"))
     assert pubsub.acknowledged(SUBSCRIPTION) == 0
     (tmp_path / "held" / "queue").unlink()
     assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == len(EVENTS), seconds=60)
     run.end()
     assert in_time < len(EVENTS)
-    assert sorted(sandbox.accepted_ids("hook")) == sorted(ids_of(EVENTS))
+    assert sorted(hook_and_down.accepted_ids("hook")) == sorted(ids_of(EVENTS))
     assert sorted(ids_of(held_events(tmp_path, "down"))) == sorted(ids_of(EVENTS))
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert any("down" in record.getMessage() for record in errors)
@@ -74,9 +67,9 @@ def test_a_run_that_ends_meanwhile_acknowledges_nothing_that_it_could_not_hold(
     run: StreamingRun,
     pubsub: EmbeddedPubSub,
     publisher: pubsub_v1.PublisherClient,
-    sandbox: PartnerSandbox,
+    hook_and_down: PartnerSandbox,
 ) -> None:
     publish(publisher, EVENTS[:50])
-    assert eventually(lambda: len(sandbox.accepted_ids("hook")) == 50)
+    assert eventually(lambda: len(hook_and_down.accepted_ids("hook")) == 50)
     run.end()
     assert pubsub.acknowledged(SUBSCRIPTION) == 0
