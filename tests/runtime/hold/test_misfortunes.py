@@ -203,17 +203,22 @@ def test_what_is_not_isolated_when_a_turn_is_over_goes_on_with_the_next(
 
 
 def test_what_is_accepted_of_fresh_events_lets_more_of_the_held_ones_be_buried(
-    start: Start, sandbox: PartnerSandbox
+    start: Start, sandbox: PartnerSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A partner that takes something does not reject everything, whatever is in the hold."""
+    monkeypatch.setattr(release, "TURN_SECONDS", 0)
     held = start()
     sandbox.set_fault("hook", Fault(reject_ids=frozenset(IDS[:160])))
     held.hold(0, 80, REJECTED)
-    persist(held, 10)
+    held.now += 1
+    held.hold(80, 160, REJECTED)
+    while not held.letters():
+        persist(held, 1)
+        assert held.turns < 60
+    assert held.counts == (0, 80, {"rejected": 80})
     entry = held.worker.config.current().connectors["hook"]
     fresh = held.worker.deliverer.start(Lane("hook", ""), entry, EVENTS[200:201])
     assert fresh.wait(10)
-    held.hold(80, 160, REJECTED)
     persist(held, 10)
     assert held.counts == (0, 0, {"rejected": 160})
     assert held.watch is None
