@@ -40,6 +40,9 @@ _LOOK_SECONDS = 0.05
 """How long a write in the background is given before it is looked at; and then as long again as it takes by then."""
 _SLOW_LOOK_SECONDS = 1.0
 """But no longer than that."""
+_MOMENT_SECONDS = 0.1
+"""How long a bundle waits for a write that it has begun; none does for a second after one has waited in vain."""
+_SLOW_SECONDS = 1.0
 _ROOM_SECONDS = 0.2
 """How long a bundle waits for room where more than `MAX_GATHERED_BYTES` wait for a slow storage."""
 
@@ -305,16 +308,27 @@ class _GatherInBackgroundFn(_GatherFn):
         if name in self._taken:
             return _Attempt(again_seconds=_LOOK_SECONDS)
         ended: _Attempt | None = background.outcome(name)
-        if ended is not None and ended.written is not None:
-            return self._taken_of(name, ended, list(bag.read()))
-        if ended is not None and time.monotonic() - ended.ended >= _AGAIN_SECONDS:
+        if ended is not None and ended.written is None and _is_over(ended):
             background.collect(name, ended)
         seconds = background.seconds(name)
         if seconds is None:
             parts = _of_one_file(list(bag.read()))
             background.begin(name, lambda: self._try_there(key, parts))
+            ended = self._wait_a_moment(name)
+        if ended is not None and ended.written is not None:
+            return self._taken_of(name, ended, list(bag.read()))
         wait_seconds = max(_LOOK_SECONDS, min(seconds or 0, _SLOW_LOOK_SECONDS))
         return _Attempt(again_seconds=wait_seconds)
+
+    def _wait_a_moment(self, name: str) -> _Attempt | None:
+        """What came of a write that a fast disk ends at once: to let go of it then costs more than to wait."""
+        worker = self._worker
+        if time.monotonic() < worker.storage_is_slow_until:
+            return None
+        ended: _Attempt | None = worker.background.outcome(name, _MOMENT_SECONDS)
+        if ended is None:
+            worker.storage_is_slow_until = time.monotonic() + _SLOW_SECONDS
+        return ended
 
     def _last_attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt:
         name = self._name_of(key)
@@ -341,6 +355,11 @@ class _GatherInBackgroundFn(_GatherFn):
         except Exception as error:  # noqa: BLE001 - nobody would end the write; its text may hold an event
             _logger.error("%s is kept: a mistake, %s", key, type(error).__name__)
             return _Attempt(parts)
+
+
+def _is_over(failed: _Attempt) -> bool:
+    """Whether what failed may be tried again."""
+    return time.monotonic() - failed.ended >= _AGAIN_SECONDS
 
 
 def _of_one_file(parts: Sequence[bytes]) -> Sequence[bytes]:

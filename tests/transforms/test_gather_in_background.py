@@ -418,3 +418,24 @@ def test_what_is_gathered_waits_for_room_while_a_write_takes_its_time(
     assert step.worker.unwritten == {"kept hook": 3}
     step.bundle(end=True)
     assert step.worker.unwritten == {}
+
+
+def test_what_is_written_at_once_is_taken_at_once(step: Step) -> None:
+    step.writer.may_go_on.set()
+    assert step.bundle(b"a", b"b", timer=True) == [b"a", b"b"]
+    assert (step.bag, step.held, step.worker.unwritten) == ([], 2, {})
+
+
+def test_after_a_write_that_takes_its_time_nobody_waits_for_a_while(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step.bundle(b"a", timer=True)  # waits for a moment, in vain
+    step.write()
+    assert step.bundle(timer=True) == [b"a"]
+    monkeypatch.setattr(gather_and_write, "_MOMENT_SECONDS", 60)
+    assert step.bundle(b"b", timer=True) == []
+    step.write()
+    assert step.bundle(timer=True) == [b"b"]
+    step.worker.storage_is_slow_until = 0
+    step.writer.may_go_on.set()
+    assert step.bundle(b"c", timer=True) == [b"c"]
