@@ -8,6 +8,10 @@ from typing import Generic, TypeVar
 
 from runtime.pool import LanePool
 
+MOMENT_SECONDS = 0.1
+SLOW_SECONDS = 1.0
+"""So long nobody waits for a moment after somebody has in vain."""
+
 OutcomeT = TypeVar("OutcomeT")
 
 
@@ -27,6 +31,8 @@ class Background(Generic[OutcomeT]):
     def __init__(self, threads: int) -> None:
         self._pool = LanePool(threads)
         self._running: dict[str, _Running[OutcomeT]] = {}
+        self._slow_until = 0.0
+        """By the monotonic clock."""
 
     def begin(self, key: str, task: Callable[[], OutcomeT]) -> None:
         """Begin a task, which must not raise, unless one of the key runs or waits to be collected.
@@ -58,6 +64,15 @@ class Background(Generic[OutcomeT]):
         if running is None or not running.done.wait(wait_seconds):
             return None
         return running.outcome
+
+    def outcome_in_a_moment(self, key: str) -> OutcomeT | None:
+        """The same for a task that may end at once: to let go of it then costs more than to wait."""
+        if time.monotonic() < self._slow_until:
+            return None
+        outcome = self.outcome(key, MOMENT_SECONDS)
+        if outcome is None:
+            self._slow_until = time.monotonic() + SLOW_SECONDS
+        return outcome
 
     def seconds(self, key: str) -> float | None:
         """How long ago the key's task was begun; None where there is none that was not collected."""

@@ -103,8 +103,6 @@ class Worker:
         """Where an engine with one thread has done what waits for storage."""
         self.unwritten: dict[str, int] = {}
         """Bytes that wait to be written there, by the same keys."""
-        self.storage_is_slow_until = 0.0
-        """By the monotonic clock: until then nobody waits for what is written there."""
         self.receipts = Receipts()
         self.ledger = Ledger()
         self.input_read = InputRead()

@@ -2,7 +2,7 @@
 
 A write that fails is tried again by the timer and loses nothing: what could not be written stays in
 state, its shares unsettled. On DirectRunner, which has one thread, files are written in the background and
-the timer comes back for them: a slow storage holds up no other lane.
+the timer comes back for them: a slow storage holds up no other lane, until too much waits for it.
 """
 
 import itertools
@@ -40,9 +40,6 @@ _LOOK_SECONDS = 0.05
 """How long a write in the background is given before it is looked at; and then as long again as it takes by then."""
 _SLOW_LOOK_SECONDS = 1.0
 """But no longer than that."""
-_MOMENT_SECONDS = 0.1
-"""How long a bundle waits for a write that it has begun; none does for a second after one has waited in vain."""
-_SLOW_SECONDS = 1.0
 _ROOM_SECONDS = 0.2
 """How long a bundle waits for room where more than `MAX_GATHERED_BYTES` wait for a slow storage."""
 
@@ -308,43 +305,35 @@ class _GatherInBackgroundFn(_GatherFn):
         if name in self._taken:
             return _Attempt(again_seconds=_LOOK_SECONDS)
         ended: _Attempt | None = background.outcome(name)
-        if ended is not None and ended.written is None and _is_over(ended):
+        if ended is not None and ended.written is None and _has_rested(ended):
             background.collect(name, ended)
         seconds = background.seconds(name)
         if seconds is None:
             parts = _of_one_file(list(bag.read()))
             background.begin(name, lambda: self._try_there(key, parts))
-            ended = self._wait_a_moment(name)
+            ended = background.outcome_in_a_moment(name)
         if ended is not None and ended.written is not None:
-            return self._taken_of(name, ended, list(bag.read()))
+            taken = self._take_up(name, ended, list(bag.read()))
+            return taken or _Attempt(again_seconds=_LOOK_SECONDS)
         wait_seconds = max(_LOOK_SECONDS, min(seconds or 0, _SLOW_LOOK_SECONDS))
         return _Attempt(again_seconds=wait_seconds)
 
-    def _wait_a_moment(self, name: str) -> _Attempt | None:
-        """What came of a write that a fast disk ends at once: to let go of it then costs more than to wait."""
-        worker = self._worker
-        if time.monotonic() < worker.storage_is_slow_until:
-            return None
-        ended: _Attempt | None = worker.background.outcome(name, _MOMENT_SECONDS)
-        if ended is None:
-            worker.storage_is_slow_until = time.monotonic() + _SLOW_SECONDS
-        return ended
-
     def _last_attempt(self, key: str, parts: Sequence[bytes]) -> _Attempt:
         name = self._name_of(key)
+        taken: _Attempt | None = None
         if name not in self._taken:
-            ended: _Attempt | None = self._worker.background.outcome(name, wait_seconds=None)
-            if ended is not None and ended.written is not None:
-                taken = self._taken_of(name, ended, parts)
-                if taken.written is not None:
-                    return taken
-        return self._try(key, _of_one_file(parts))
+            taken = self._take_up(name, self._worker.background.outcome(name, None), parts)
+        return taken or self._try(key, _of_one_file(parts))
 
-    def _taken_of(self, name: str, ended: _Attempt, parts: Sequence[bytes]) -> _Attempt:
+    def _take_up(
+        self, name: str, ended: _Attempt | None, parts: Sequence[bytes]
+    ) -> _Attempt | None:
         """What was written, if it is the first of these parts; others must not be taken for written."""
+        if ended is None or ended.written is None:
+            return None
         self._taken[name] = ended
         is_of_these = list(parts[: len(ended.parts)]) == list(ended.parts)
-        return ended if is_of_these else _Attempt(again_seconds=_LOOK_SECONDS)
+        return ended if is_of_these else None
 
     def _name_of(self, key: str) -> str:
         return f"{self._writer.name} {key}"
@@ -357,7 +346,7 @@ class _GatherInBackgroundFn(_GatherFn):
             return _Attempt(parts)
 
 
-def _is_over(failed: _Attempt) -> bool:
+def _has_rested(failed: _Attempt) -> bool:
     """Whether what failed may be tried again."""
     return time.monotonic() - failed.ended >= _AGAIN_SECONDS
 

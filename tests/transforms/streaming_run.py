@@ -15,6 +15,7 @@ from runtime.address import AddressPolicy
 from runtime.reporting import make_report
 from runtime.subscriber import Subscriber
 from runtime.worker import Worker, WorkerSettings, close_worker, worker_of
+from sandbox.partners import PartnerSandbox
 from tests.pipeline.running import SUBSCRIPTION
 from transforms.direct_pubsub import read_through
 from transforms.engine import Engine
@@ -30,6 +31,14 @@ class StreamingRun:
         """Stop the source and wait until everything that was read has met its end."""
         self.subscriber.stop()
         self.result.wait_until_finish()
+
+
+def postbacks(partners: PartnerSandbox) -> list[dict[str, Any]]:
+    """A connector to each of some partners, which all take postbacks."""
+    return [
+        {"name": name, "kind": "postback", "url": partners.url(name), "batch_window": "200 ms"}
+        for name in partners.names
+    ]
 
 
 @contextlib.contextmanager

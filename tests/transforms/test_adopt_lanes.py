@@ -17,7 +17,7 @@ from sandbox.partners import PartnerSandbox, PostbackSite
 from sandbox.samples import sample_events
 from schemas.lane_status import LaneStatus
 from tests.pipeline.running import eventually, ids_of, publish
-from tests.transforms.streaming_run import streaming_run
+from tests.transforms.streaming_run import postbacks, streaming_run
 from transforms import adopt_lanes
 
 EVENTS = list(sample_events(20, seed=6))
@@ -74,13 +74,9 @@ def test_what_another_job_left_while_we_run_is_found_and_delivered(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    connectors = [
-        {"name": name, "kind": "postback", "url": sandbox.url(name), "batch_window": "200 ms"}
-        for name in ("hook", "busy")
-    ]
     caplog.set_level(logging.INFO)
     leave_lane(tmp_path, attended_by="elsewhere-1-abc")
-    with streaming_run(tmp_path, connectors) as run:
+    with streaming_run(tmp_path, postbacks(sandbox)) as run:
         fresh = {**json.loads(EVENTS[0]), "id": "fresh"}
         publish(publisher, [json.dumps(fresh).encode()])
         assert eventually(lambda: "fresh" in sandbox.accepted_ids("busy"))
@@ -109,10 +105,7 @@ def test_a_hold_that_takes_its_time_to_be_listed_stops_no_lane(
 
     monkeypatch.setattr(Path, "iterdir", slow)
     leave_lane(tmp_path, attended_by="")
-    url = sandbox.url("busy")
-    connectors = [{"name": "busy", "kind": "postback", "url": url, "batch_window": "200 ms"}]
-    connectors.append({"name": "hook", "kind": "postback", "url": sandbox.url("hook")})
-    with streaming_run(tmp_path, connectors) as run:
+    with streaming_run(tmp_path, postbacks(sandbox)) as run:
         publish(publisher, EVENTS[:5])
         assert eventually(lambda: len(sandbox.accepted_ids("busy")) == 5)
         assert not set(ids_of(EVENTS[5:])) & set(sandbox.accepted_ids("hook"))
@@ -138,8 +131,7 @@ def test_a_hold_that_cannot_be_listed_is_listed_again(
 
     monkeypatch.setattr(Path, "iterdir", failing)
     leave_lane(tmp_path, attended_by="")
-    connectors = [{"name": "hook", "kind": "postback", "url": sandbox.url("hook")}]
-    with streaming_run(tmp_path, connectors) as run:
+    with streaming_run(tmp_path, postbacks(sandbox)) as run:
         assert eventually(lambda: set(ids_of(EVENTS)) <= set(sandbox.accepted_ids("hook")))
         run.end()
     assert len([said for said in caplog.messages if said.startswith("which lanes have")]) == 2

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.cloud import pubsub_v1
 
+from runtime import background
 from runtime.hold.directory import HoldQueue
 from runtime.ledger import Tally
 from runtime.storage import StorageError
@@ -17,7 +18,7 @@ from sandbox.partners import PartnerSandbox
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
 from tests.pipeline.running import SUBSCRIPTION, eventually, held_events, ids_of, publish
-from tests.transforms.streaming_run import StreamingRun, balanced, streaming_run
+from tests.transforms.streaming_run import StreamingRun, balanced, postbacks, streaming_run
 from transforms import gather_and_write
 from transforms.engine import Engine
 from transforms.gather_and_write import FileWriter, Written
@@ -32,11 +33,7 @@ def run(
     hook_and_down: PartnerSandbox,
     tmp_path: Path,
 ) -> Iterator[StreamingRun]:
-    connectors = [
-        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "100 ms"}
-        for name in ("hook", "down")
-    ]
-    with streaming_run(tmp_path, connectors) as running:
+    with streaming_run(tmp_path, postbacks(hook_and_down)) as running:
         yield running
 
 
@@ -432,10 +429,10 @@ def test_after_a_write_that_takes_its_time_nobody_waits_for_a_while(
     step.bundle(b"a", timer=True)  # waits for a moment, in vain
     step.write()
     assert step.bundle(timer=True) == [b"a"]
-    monkeypatch.setattr(gather_and_write, "_MOMENT_SECONDS", 60)
+    monkeypatch.setattr(background, "MOMENT_SECONDS", 60)
     assert step.bundle(b"b", timer=True) == []
     step.write()
     assert step.bundle(timer=True) == [b"b"]
-    step.worker.storage_is_slow_until = 0
+    step.worker.background._slow_until = 0
     step.writer.may_go_on.set()
     assert step.bundle(b"c", timer=True) == [b"c"]

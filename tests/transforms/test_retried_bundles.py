@@ -18,7 +18,7 @@ from tests.pipeline.running import (
     ids_of,
     publish,
 )
-from tests.transforms.streaming_run import balanced, streaming_run
+from tests.transforms.streaming_run import balanced, postbacks, streaming_run
 from transforms import decode_and_route, deliver_batches, gather_and_write
 
 EVENTS = list(sample_events(300, seed=8))
@@ -48,11 +48,7 @@ def test_a_step_that_fails_before_its_effect_is_retried_and_counts_once(
 ) -> None:
     broken = failing(decode_and_route._DecodeFn.process, times=2, after=True)
     monkeypatch.setattr(decode_and_route._DecodeFn, "process", broken)
-    connectors = [
-        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "200 ms"}
-        for name in ("hook", "down")
-    ]
-    with streaming_run(tmp_path, connectors) as run:
+    with streaming_run(tmp_path, postbacks(hook_and_down)) as run:
         publish(publisher, [*EVENTS, b"no event"])
         assert eventually(lambda: pubsub.acknowledged(SUBSCRIPTION) == 301)
         run.end()
@@ -81,11 +77,7 @@ def test_a_step_that_fails_after_its_effect_loses_nothing(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(step, "finish_bundle", failing(step.finish_bundle, 2, after))
-    connectors = [
-        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "200 ms"}
-        for name in ("hook", "down")
-    ]
-    with streaming_run(tmp_path, connectors) as run:
+    with streaming_run(tmp_path, postbacks(hook_and_down)) as run:
         publish(publisher, EVENTS)
         assert eventually(
             lambda: (

@@ -12,7 +12,7 @@ from sandbox.partners import PartnerSandbox
 from sandbox.pubsub import EmbeddedPubSub
 from sandbox.samples import sample_events
 from tests.pipeline.running import SUBSCRIPTION, eventually, held_events, ids_of, publish
-from tests.transforms.streaming_run import StreamingRun, streaming_run
+from tests.transforms.streaming_run import StreamingRun, postbacks, streaming_run
 
 EVENTS = list(sample_events(1_000, seed=4))
 MOST = 300
@@ -32,11 +32,7 @@ def run(
         monkeypatch.setattr(module, "MAX_OUTSTANDING_MESSAGES", MOST)
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "queue").write_text("in the way")
-    connectors = [
-        {"name": name, "kind": "postback", "url": hook_and_down.url(name), "batch_window": "200 ms"}
-        for name in ("hook", "down")
-    ]
-    with streaming_run(tmp_path, connectors) as running:
+    with streaming_run(tmp_path, postbacks(hook_and_down)) as running:
         yield running
 
 

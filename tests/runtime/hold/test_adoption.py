@@ -61,8 +61,7 @@ def test_what_another_live_job_attends_is_left_to_it_until_it_is_silent(
     caplog.set_level("INFO", logger="runtime.hold")
     attend(worker, "crm", "elsewhere-1-abc", NOW - ATTENDED_MS + 2_000)
     assert unattended_lanes(worker) == ["mobile+ios"]
-    told = [record.getMessage() for record in caplog.records]
-    assert told == ["lane crm is left alone: elsewhere-1-abc attends it"]
+    assert caplog.messages == ["lane crm is left alone: elsewhere-1-abc attends it"]
     attend(worker, "crm", "elsewhere-1-abc", NOW - ATTENDED_MS)
     assert sorted(unattended_lanes(worker)) == ["crm", "mobile+ios"]
 

@@ -77,7 +77,7 @@ def test_what_is_not_ours_is_set_aside_and_the_log_says_why(
     aside = Path(held.worker.settings.hold) / "set-aside" / "hook" / "notes.txt"
     assert aside.read_text() == "call them"
     why = "the object notes.txt of lane hook is not whole, or not ours"
-    assert [record.getMessage() for record in caplog.records] == [f"set aside as {aside}: {why}"]
+    assert caplog.messages == [f"set aside as {aside}: {why}"]
 
 
 def test_what_is_not_ours_keeps_nothing_behind_it_from_being_buried_in_the_same_turn(
